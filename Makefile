@@ -1,0 +1,63 @@
+# `make` lists what there is. Everything runs in .venv, which tools/setup.sh makes from constraints.txt.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-real test-slurm chaos bench lint setup pin clean
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+
+PY := .venv/bin/python
+# Two workers fit two cores; the chaos and the integration tests start processes of their own.
+WORKERS ?= 2
+TRACES := $(wildcard ../shared/traces)
+ifneq ($(TRACES),)
+export TIDEGRID_TRACES ?= $(abspath $(TRACES))
+endif
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+
+demo: ## three clusters as one network: real jobs, a failure half-way, the bill (ARGS="--json")
+	@sh tools/setup.sh run
+	@.venv/bin/tide demo $(ARGS)
+
+test: ## everything that needs no system package (ARGS="-k name")
+	@sh tools/setup.sh dev
+	@echo "test: tests marked 'real' (they need PostgreSQL) are left to make test-real"
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not real and not slurm" $(ARGS)
+
+test-real: ## the tests against real PostgreSQL, installed with apt-get; skips nothing
+	@sh tools/setup.sh dev
+	@sh tools/real.sh
+	@TIDEGRID_NO_SKIP=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -m "real and not slurm" $(ARGS)
+
+test-slurm: ## the tests on real Slurm clusters of this machine (packages: tide testbed up says which)
+	@sh tools/setup.sh dev
+	@$(PY) -m pytest -m slurm $(ARGS)
+
+chaos: ## 1,000 jobs while servers and supervisors are killed, on SQLite and PostgreSQL, and the control; reports in reports/
+	@sh tools/setup.sh dev
+	@sh tools/real.sh
+	$(PY) -m tests.chaos.run --database sqlite --report reports/chaos-sqlite $(ARGS)
+	$(PY) -m tests.chaos.run --database postgres --report reports/chaos-postgres $(ARGS)
+	$(PY) -m tests.chaos.run --database sqlite --fence off --jobs 200 --kills 3 --supervisor-kills 1 --report reports/chaos-control
+
+bench: ## placement, store and reconciliation as ratios against a peer in the same run; report in reports/bench.jsonl
+	@sh tools/setup.sh dev
+	@mkdir -p reports && : >reports/bench.jsonl
+	@set -e; for name in placement store reconcile; do \
+	  echo "bench: $$name" >&2; $(PY) -m benchmarks.$$name >>reports/bench.jsonl; tail -n 1 reports/bench.jsonl; done
+
+lint: ## ruff, mypy, and who may import whom
+	@sh tools/setup.sh dev
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports
+
+setup: ## the environment with all tools, and nothing else
+	@sh tools/setup.sh dev
+
+pin: ## write constraints.txt from what .venv holds
+	@sh tools/pin.sh
+
+clean: ## caches, reports and builds; .venv stays
+	@rm -rf build dist reports .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -print | xargs rm -rf
