@@ -1,0 +1,163 @@
+"""Jobs: what a user asked for, and the state that follows from intent, dependencies and attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tidegrid.domain.attempt import NEVER_STARTED, Reason, State
+
+
+class JobState(StrEnum):
+    HELD = "held"
+    WAITING = "waiting"  # for a dependency
+    PENDING = "pending"  # to be placed; the reason says what for
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHING = "finishing"  # all work ended; outputs are being fetched
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+FINAL = frozenset(
+    {
+        JobState.SUCCEEDED,
+        JobState.FAILED,
+        JobState.TIMEOUT,
+        JobState.OOM,
+        JobState.CANCELLED,
+        JobState.LOST,
+    }
+)
+
+_OF_REASON = {
+    Reason.OK: JobState.SUCCEEDED,
+    Reason.CANCELLED: JobState.CANCELLED,
+    Reason.TIMEOUT: JobState.TIMEOUT,
+    Reason.OOM: JobState.OOM,
+    Reason.LOST: JobState.LOST,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one task needs on one node. wall_s: limit in seconds; memory in MiB."""
+
+    cores: int = 1
+    memory_mib: int = 256
+    gpus: int = 0
+    gpu_type: str = ""
+    wall_s: int = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """Where a job may run; empty: anywhere.
+
+    any_of: cluster or cluster/partition names, any of them; ordered: the same, tried in this order; exclude: never there.
+    """
+
+    arch: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    any_of: tuple[str, ...] = ()
+    ordered: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file put into the job's working directory: by content hash of an upload, or an output of another job."""
+
+    path: str
+    sha256: str = ""
+    job: int = 0
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A validated submission. params: JSON values by the application's schema; array: a range text, empty for none."""
+
+    app: str
+    app_version: str
+    params: dict[str, object] = field(default_factory=dict)
+    name: str = ""
+    project: str = "default"
+    resources: Resources = Resources()
+    constraints: Constraints = Constraints()
+    objective: str = "balanced"
+    array: str = ""
+    throttle: int = 0
+    after_ok: tuple[int, ...] = ()
+    after_any: tuple[int, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    inputs: tuple[InputFile, ...] = ()
+    outputs: tuple[str, ...] = ()
+    movable: bool | None = None
+    restartable: bool = False
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PartView:
+    """What `derive` needs of a part: its live or last attempt, and whether it is done."""
+
+    attempt_state: State | None
+    reason: Reason | None
+    done: bool
+
+
+def derive(
+    *,
+    held: bool,
+    cancel_wanted: bool,
+    blocked: bool,
+    doomed: bool,
+    parts: Sequence[PartView],
+    fetching: bool,
+) -> JobState:
+    """The job's state. blocked: a dependency has not ended; doomed: one ended so that this job can never start;
+    fetching: a transfer of its outputs is under way."""
+    live = [p.attempt_state for p in parts if p.attempt_state is not None and p.attempt_state is not State.ENDED]
+    if any(s is State.RUNNING for s in live):
+        return JobState.RUNNING
+    if live:
+        return JobState.QUEUED
+    if parts and all(p.done for p in parts):
+        if fetching:
+            return JobState.FINISHING
+        worst = JobState.SUCCEEDED
+        for p in parts:
+            state = _OF_REASON.get(p.reason, JobState.FAILED) if p.reason is not None else JobState.CANCELLED
+            if _RANK[state] > _RANK[worst]:
+                worst = state
+        return worst
+    if cancel_wanted or doomed:
+        return JobState.CANCELLED
+    if held:
+        return JobState.HELD
+    if blocked:
+        return JobState.WAITING
+    return JobState.PENDING
+
+
+_RANK = {s: i for i, s in enumerate(JobState)}
+
+
+def part_done(reason: Reason, *, started: bool, restartable: bool, refusals: int, max_refusals: int) -> bool:
+    """Whether an ended attempt settles its part, or the part is placed again.
+
+    started: the application may have run; refusals: of this part so far, this one included.
+    """
+    if reason is Reason.WITHDRAWN:
+        return False
+    if reason is Reason.REFUSED:
+        return refusals >= max_refusals
+    if reason in (Reason.NODE_FAIL, Reason.PREEMPTED, Reason.LOST):
+        return started and not restartable
+    return reason not in NEVER_STARTED
