@@ -1,0 +1,268 @@
+"""What placement answers: the chosen partition, the best others with their terms, and why the rest were refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from tidegrid.domain.money import format_amount
+from tidegrid.rating.rate import rate_millicores
+from tidegrid.scheduling.snapshot import SUPPLIES, Floats, Ints, Snapshot
+
+WAIT_P50_SHARE = 0.5  # of the wait by estimates: jobs run about half as long as estimated
+SOON_S = 60.0  # "at once"
+
+
+class Refusal(StrEnum):
+    """Why a partition cannot take a job. The physical ones are counted wherever they hold, so one partition may count under
+    several; the last three only at partitions with none of them."""
+
+    ARCH = "arch"
+    REGION = "region"
+    NOT_LISTED = "not_listed"
+    EXCLUDED = "excluded"
+    GPU_TYPE = "gpu_type"
+    TOO_LARGE = "too_large"
+    TOO_LONG = "too_long"
+    UNHEALTHY = "unhealthy"
+    DRAINED = "drained"
+    NOT_INSTALLED = "not_installed"
+    NO_PRICE = "no_price"
+    BALANCE = "balance"
+    BUDGET = "budget"
+    DEADLINE = "deadline"
+
+
+TEXTS: Mapping[Refusal, str] = {
+    Refusal.ARCH: "have another architecture",
+    Refusal.REGION: "are in another region",
+    Refusal.NOT_LISTED: "are not among those the job names",
+    Refusal.EXCLUDED: "are excluded by the job, or refused it before",
+    Refusal.GPU_TYPE: "have no GPU of that type",
+    Refusal.TOO_LARGE: "have no node large enough for one task",
+    Refusal.TOO_LONG: "do not allow that wall time",
+    Refusal.UNHEALTHY: "do not answer",
+    Refusal.DRAINED: "are drained by an operator",
+    Refusal.NOT_INSTALLED: "do not have the application",
+    Refusal.NO_PRICE: "have no price",
+    Refusal.BALANCE: "cost more, at full wall time, than the balance covers",
+    Refusal.BUDGET: "cost more, at full wall time, than the budget",
+    Refusal.DEADLINE: "would end too late",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One feasible partition with the terms of its score.
+
+    index: into the snapshot's partitions; start_now: chance to start within a minute; wait, staging, run: seconds, predicted
+    (of all tasks together for run); price, cost: micro-yuan at run_p50, customer's and operator's; hold: price at the full wall
+    time; score: micro-yuan, lower is better; sell, cost_rates: 1e-8 yuan per (core, GPU, GiB)-hour.
+    """
+
+    index: int
+    cluster: str
+    partition: str
+    start_now: float
+    wait_p50: float
+    wait_p90: float
+    staging_s: float
+    run_p50: float
+    run_p90: float
+    price: int
+    cost: int
+    hold: int
+    score: float
+    supply: str
+    region: str
+    sell: tuple[int, int, int]
+    cost_rates: tuple[int, int, int]
+
+    @property
+    def name(self) -> str:
+        return f"{self.cluster}/{self.partition}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "partition": self.name,
+            "region": self.region,
+            "supply": self.supply,
+            "start_now": round(self.start_now, 3),
+            "wait_p50_s": round(self.wait_p50, 3),
+            "wait_p90_s": round(self.wait_p90, 3),
+            "staging_s": round(self.staging_s, 3),
+            "run_p50_s": round(self.run_p50, 3),
+            "run_p90_s": round(self.run_p90, 3),
+            "price": self.price,
+            "cost": self.cost,
+            "hold": self.hold,
+            "score": round(self.score, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """What the candidates are made from: the request's shape and predictions, and of the best partitions, best first, their
+    index, wait (s) and score. waves float64[P]: how often a partition is filled for all tasks, None for one task."""
+
+    snapshot: Snapshot
+    need: tuple[int, ...]
+    tasks: int
+    wall_s: int
+    input_bytes: int
+    p50: float
+    p90: float
+    index: Ints
+    wait: Floats
+    score: Floats
+    waves: Floats | None
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        return tuple(self._candidate(i) for i in range(len(self.index)))
+
+    def _candidate(self, i: int) -> Candidate:
+        s, p = self.snapshot, int(self.index[i])
+        cluster, _, partition = s.partitions[p].partition("/")
+        millicores, mib, gpus = self.need
+        sell, cost = s.sell_rates(p), s.cost_rates(p)
+        wait, slowness = float(self.wait[i]), 1.0 / float(s.speed[p])
+        waves = 1.0 if self.waves is None else float(self.waves[p])
+        run = min(slowness * self.p50, float(self.wall_s))
+        staging = float(s.staging_s[p]) + self.input_bytes / float(s.bandwidth[p]) if self.input_bytes else 0.0
+        ran_ms = round(run * 1000)
+        return Candidate(
+            index=p,
+            cluster=cluster,
+            partition=partition,
+            start_now=1.0 if wait == 0 else SOON_S / (SOON_S + wait),
+            wait_p50=wait * WAIT_P50_SHARE,
+            wait_p90=wait,
+            staging_s=staging,
+            run_p50=run * waves,
+            run_p90=min(slowness * self.p90, float(self.wall_s)) * waves,
+            price=self.tasks * rate_millicores(ran_ms, millicores, gpus, mib, sell),
+            cost=self.tasks * rate_millicores(ran_ms, millicores, gpus, mib, cost),
+            hold=self.tasks * rate_millicores(self.wall_s * 1000, millicores, gpus, mib, sell),
+            score=float(self.score[i]),
+            supply=SUPPLIES[int(s.supply[p])].value,
+            region=s.regions[int(s.region[p])],
+            sell=sell.as_tuple(),
+            cost_rates=cost.as_tuple(),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """chosen: index into `candidates`, None where nothing is feasible; feasible: how many there were of `partitions`;
+    refusals: count by reason; policy: its hash; note: why the chosen is not the first, where it is not."""
+
+    request: int
+    objective: str
+    chosen: int | None
+    terms: Terms
+    refusals: Mapping[Refusal, int]
+    feasible: int
+    policy: str
+    note: str = ""
+
+    @property
+    def partitions(self) -> int:
+        """How many were looked at."""
+        return len(self.terms.snapshot.partitions)
+
+    @property
+    def snapshot(self) -> str:
+        """Revision of the snapshot it was made on."""
+        return self.terms.snapshot.revision
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The best by score, best first; made from the terms when first asked for."""
+        return self.terms.candidates()
+
+    @property
+    def text(self) -> list[str]:
+        """`explain_text` on the snapshot it was made on."""
+        return explain_text(self, self.terms.snapshot)
+
+    @property
+    def best(self) -> Candidate | None:
+        """The chosen candidate."""
+        return None if self.chosen is None else self.candidates[self.chosen]
+
+    def why_not(self) -> str:
+        """One line for a job that nothing can take: all reasons, counted."""
+        if not self.partitions:
+            return "the network has no partitions"
+        reasons = ", ".join(f"{n} {TEXTS[r]}" for r, n in self.refusals.items())
+        return f"none of {self.partitions} partitions can take it: {reasons}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, as stored."""
+        best = self.best
+        return {
+            "chosen": None if best is None else best.name,
+            "objective": self.objective,
+            "candidates": [c.to_json() for c in self.candidates],
+            "refusals": {r.value: n for r, n in self.refusals.items()},
+            "partitions": self.partitions,
+            "feasible": self.feasible,
+            "snapshot": self.snapshot,
+            "policy": self.policy,
+            "note": self.note,
+        }
+
+
+def explain_text(decision: Decision, snapshot: Snapshot) -> list[str]:
+    """The decision in plain lines of English, fit for the customer: nothing of what capacity costs the operator."""
+    best = decision.best
+    if best is None:
+        lines = [decision.why_not()]
+    else:
+        lines = [
+            f"{best.name} in {best.region}: best of {decision.feasible} feasible partitions by the objective {decision.objective}"
+            + (f" ({decision.note})" if decision.note else ""),
+            f"  wait about {_span(best.wait_p50)} (p90 {_span(best.wait_p90)}, {best.start_now:.0%} chance to start within a minute), "
+            f"staging {_span(best.staging_s)}, run {_span(best.run_p50)} (p90 {_span(best.run_p90)}): all predicted",
+            f"  price about {format_amount(best.price)} yuan, at most {format_amount(best.hold)} for the full wall time; "
+            f"{best.supply.replace('_', '-')} capacity",
+        ]
+        lines += [f"  instead of {_against(best, c)}" for c in decision.candidates if c.index != best.index]
+        if decision.refusals:
+            lines.append(f"refused, of {decision.partitions} partitions (one may count twice):")
+            lines += [f"  {n} {TEXTS[r]}" for r, n in decision.refusals.items()]
+    lines.append(f"decided on picture {decision.snapshot[:12]} with policy {decision.policy}")
+    if decision.snapshot != snapshot.revision:
+        lines.append(f"(shown beside picture {snapshot.revision[:12]}, which is another one)")
+    return lines
+
+
+def _against(best: Candidate, other: Candidate) -> str:
+    differences = [
+        _difference(
+            other.wait_p50 + other.staging_s - best.wait_p50 - best.staging_s, "starts {} later", "starts {} earlier"
+        ),
+        _difference(other.run_p50 - best.run_p50, "runs {} longer", "runs {} shorter"),
+    ]
+    if other.price != best.price:
+        word = "dearer" if other.price > best.price else "cheaper"
+        differences.append(f"{format_amount(abs(other.price - best.price))} yuan {word}")
+    return f"{other.name}: " + (", ".join(d for d in differences if d) or "equal terms, later in the list")
+
+
+def _difference(seconds: float, more: str, less: str) -> str:
+    if abs(seconds) < 1:
+        return ""
+    return (more if seconds > 0 else less).format(_span(abs(seconds)))
+
+
+def _span(seconds: float) -> str:
+    """Seconds as a person writes them: 40 s, 12 min, 3.5 h, 2.1 d."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"

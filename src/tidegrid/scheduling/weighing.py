@@ -1,0 +1,199 @@
+"""The arithmetic of placement: one request over all partitions, a row operation a term, and what a batch charges itself.
+
+What depends only on the shape of a request is kept for the others of the batch: verdicts, waits, prices, waves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tidegrid.domain.money import MICRO
+from tidegrid.rating.rate import MIB_PER_GIB
+from tidegrid.scheduling.decision import WAIT_P50_SHARE, Decision, Refusal, Terms
+from tidegrid.scheduling.feasibility import Feasibility
+from tidegrid.scheduling.objective import Objective, lookup, policy_hash
+from tidegrid.scheduling.runtime import predict
+from tidegrid.scheduling.snapshot import Bools, Floats, Ints, Snapshot
+from tidegrid.scheduling.waits import Waits
+
+if TYPE_CHECKING:
+    from tidegrid.scheduling.placement import Request
+
+ORDERED_WAIT_S = 600.0  # an ordered list's entry is taken if its median wait is within this
+SETTINGS: Mapping[str, float] = {"ordered_wait_s": ORDERED_WAIT_S, "wait_p50_share": WAIT_P50_SHARE}
+_YUAN_HOUR = MICRO / 3600  # micro-yuan a second, of one yuan an hour
+_PRICE_HOUR = 100.0 * 3600  # 1e-8 yuan an hour in one micro-yuan a second
+_FEW = 16
+_NO_HISTORY: Floats = np.empty(0)
+
+
+class Batch:
+    """The requests of one call, in order."""
+
+    def __init__(self, snapshot: Snapshot, overrides: Mapping[str, Objective] | None) -> None:
+        self.snapshot, self.overrides = snapshot, overrides
+        self.policy = policy_hash(overrides, SETTINGS)
+        self.feasibility = Feasibility(snapshot)
+        if "waits" not in snapshot.memo:
+            snapshot.memo["waits"] = Waits(snapshot)
+        self.waits: Waits = snapshot.memo["waits"]
+        self._slowness: Floats = 1.0 / snapshot.speed
+        self._slowest = float(self._slowness.max(initial=0.0))
+        self._room = list(snapshot.free.T.copy())
+        self._load: Floats = np.zeros(len(snapshot.partitions))  # s of each whole partition, placed by this batch
+        self._charged = False
+        self._sell: dict[tuple[int, ...], tuple[Floats, float]] = {}
+        self._pace: dict[tuple[tuple[int, ...], int, str], tuple[Floats, Floats | None]] = {}
+
+    def decide(self, r: Request, k: int, *, asks_balance: bool = True, charges: bool = True) -> Decision:
+        """The decision on one request; with `charges` it weighs on the later ones."""
+        s, objective = self.snapshot, lookup(r.objective, self.overrides)
+        verdict = self.feasibility.of(r)
+        p50, p90 = r.run_p50_s, r.run_p90_s
+        if p50 is None or p90 is None:
+            p50, p90 = predict(_NO_HISTORY, r.wall_s)
+        wall, time = float(r.wall_s), objective.time * _YUAN_HOUR
+
+        pace, waves = self._pace_of(r, objective)
+        run = self._slowness * p50
+        if p50 * self._slowest > wall:
+            np.minimum(run, wall, out=run)
+        score = pace * run
+        wait = self._wait(r)
+        score += wait * (time * (WAIT_P50_SHARE + objective.risk * (1 - WAIT_P50_SHARE)))
+        if objective.risk:
+            spread = self._run(p90, wall, waves) - (run if waves is None else run * waves)
+            score += spread * (time * objective.risk)
+        staging: Floats | None = None
+        if r.input_bytes:
+            staging = s.staging_s + r.input_bytes / s.bandwidth
+            score += staging * time
+        np.putmask(score, verdict.bad, np.inf)
+
+        refused: dict[Refusal, Bools] = {}
+        sell, dearest = self._sell_of(r.need)
+        at_most = wall * r.tasks
+        if asks_balance and r.balance is not None and dearest * at_most > r.balance:
+            refused[Refusal.BALANCE] = sell * at_most > r.balance
+        if r.budget is not None and dearest * at_most > r.budget:
+            refused[Refusal.BUDGET] = sell * at_most > r.budget
+        if r.deadline_s is not None:
+            ran = self._run(p90 if objective.sure else p50, wall, waves)
+            end = ran + (wait if objective.sure else wait * WAIT_P50_SHARE)
+            if staging is not None:
+                end += staging
+            refused[Refusal.DEADLINE] = end > r.deadline_s - s.epoch_s
+        refusals, feasible = dict(verdict.refusals), verdict.feasible
+        if refused:
+            open_ = score < np.inf
+            for reason, bad in refused.items():
+                if count := int(np.count_nonzero(bad & open_)):
+                    refusals[reason] = count
+                    np.putmask(score, bad, np.inf)
+            feasible = int(np.count_nonzero(score < np.inf))
+
+        top = best(score, k)
+        chosen, note = self._choose(r, top, score, wait)
+        if charges and chosen is not None:
+            self._charge(r, int(top[chosen]), p90, waves)
+        terms = Terms(s, r.need, r.tasks, r.wall_s, r.input_bytes, p50, p90, top, wait[top], score[top], waves)
+        return Decision(r.id, r.objective, chosen, terms, refusals, feasible, self.policy, note)
+
+    def _sell_of(self, need: tuple[int, ...]) -> tuple[Floats, float]:
+        """Micro-yuan a second of one task float64[P], and the highest of them."""
+        if need not in self._sell:
+            sell = self.snapshot.sell @ _weights(need)
+            self._sell[need] = sell, float(sell.max(initial=0.0))
+        return self._sell[need]
+
+    def _pace_of(self, r: Request, objective: Objective) -> tuple[Floats, Floats | None]:
+        """What a second of one task's run time weighs, all tasks together, float64[P]; and how often a partition must be filled
+        for all of them, None for one task."""
+        key = (r.need, r.tasks, r.objective)
+        if key not in self._pace:
+            cost = self.snapshot.cost @ _weights(r.need)
+            waves = self._waves(r.need, r.tasks) if r.tasks > 1 else None
+            pace = (self._sell_of(r.need)[0] * objective.price + cost * objective.cost) * r.tasks
+            pace += objective.time * _YUAN_HOUR * (1.0 if waves is None else waves)
+            self._pace[key] = pace, waves
+        return self._pace[key]
+
+    def _waves(self, need: tuple[int, ...], tasks: int) -> Floats:
+        at_once = np.full(len(self.snapshot.partitions), tasks, np.int64)
+        for column, n in zip(self.snapshot.capacity.T, need, strict=True):
+            if n:
+                at_once = np.minimum(at_once, column // n)
+        return np.asarray(np.ceil(tasks / np.maximum(at_once, 1)), np.float64)
+
+    def _run(self, seconds: float, wall: float, waves: Floats | None) -> Floats:
+        """Run time of all tasks, float64[P]."""
+        run = np.minimum(self._slowness * seconds, wall)
+        return run if waves is None else run * waves
+
+    def _wait(self, r: Request) -> Floats:
+        """Seconds by the estimates, float64[P]: the queue's, and the work of this batch where it has used up what was free."""
+        alone, at_once = self.waits.of(r.need, r.wall_s)
+        if not self._charged:
+            return alone
+        fits = at_once
+        for row, n in zip(self._room, r.need, strict=True):
+            if n:
+                fits = fits & (row >= n)
+        wait = alone + self._load
+        np.putmask(wait, fits, 0.0)
+        return wait
+
+    def _charge(self, r: Request, p: int, p90: float, waves: Floats | None) -> None:
+        share = 0.0
+        for row, n, capacity in zip(self._room, r.need, self.snapshot.capacity[p].tolist(), strict=True):
+            if n:
+                row[p] -= n * r.tasks
+                share = max(share, n * r.tasks / max(capacity, 1))
+        run = min(float(self._slowness[p]) * p90, float(r.wall_s)) * (1.0 if waves is None else float(waves[p]))
+        self._load[p] += min(share, 1.0) * run  # an array's run time counts its waves already
+        self._charged = True
+
+    def _choose(self, r: Request, top: Ints, score: Floats, wait: Floats) -> tuple[int | None, str]:
+        """Index into `top`, and why where it is not the first. Of an ordered list: the first entry that is feasible and can be
+        had soon, which takes the last place of `top` where it is not in it; else the best by score of all listed."""
+        if not len(top):
+            return None, ""
+        if not r.constraints.ordered:
+            return 0, ""
+        for name in r.constraints.ordered:
+            here = self.snapshot.places.get(name)
+            if here is None:
+                continue
+            soon = here[(score[here] < np.inf) & (wait[here] * WAIT_P50_SHARE <= ORDERED_WAIT_S)]
+            if len(soon):
+                winner = soon[np.argmin(score[soon])]
+                found = np.flatnonzero(top == winner)
+                if not len(found):
+                    top[-1] = winner
+                at = int(found[0]) if len(found) else len(top) - 1
+                return at, f"{name} comes first in the job's list and can be had soon" if at else ""
+        return 0, "no listed place can be had soon: the best of them by score"
+
+
+def _weights(need: tuple[int, ...]) -> Floats:
+    """Factors from (core, GPU, GiB) prices an hour to micro-yuan a second of one task."""
+    millicores, mib, gpus = need
+    return np.array([millicores / 1000, gpus, mib / MIB_PER_GIB]) / _PRICE_HOUR
+
+
+def best(score: Floats, k: int) -> Ints:
+    """Indices of the k lowest finite scores, lowest first; of equal scores the lower index."""
+    if k > _FEW:
+        inside = (score < np.inf).nonzero()[0]
+        return inside[score[inside].argsort(kind="stable")[:k]]
+    left, out = score.copy(), []
+    for _ in range(min(k, len(left))):  # numpy finds a minimum ten times faster than it partitions
+        p = int(left.argmin())
+        if left[p] == np.inf:
+            break
+        out.append(p)
+        left[p] = np.inf
+    return np.array(out, np.int64)
