@@ -1,0 +1,139 @@
+"""The schema of an application document itself (JSON Schema 2020-12).
+
+Its patterns are Python's: they end in \\Z, for `$` would let a line break follow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+NAME = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\Z"
+_RELATIVE = r"^(?!/)(?!\.\.(?:/|$))(?!.*/\.\.(?:/|$))[^\x00-\x1f]{1,300}\Z"
+
+_TEXTS: dict[str, Any] = {
+    "type": "object",
+    "properties": {"en": {"type": "string", "minLength": 1}, "zh": {"type": "string", "minLength": 1}},
+    "required": ["en"],
+    "additionalProperties": False,
+}
+_AMOUNT: dict[str, Any] = {"type": ["integer", "string"]}
+_RESOURCES: dict[str, Any] = {
+    "cores": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
+    "memory": _AMOUNT,
+    "gpus": {"type": "integer", "minimum": 0, "maximum": 1_000_000},
+    "gpu_type": {"type": "string", "maxLength": 64},
+    "wall": _AMOUNT,
+}
+_PATHS: dict[str, Any] = {"type": "array", "items": {"type": "string", "pattern": _RELATIVE}, "maxItems": 1000}
+_NUMBER_OR_NOT: dict[str, Any] = {"type": "number"}
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": NAME},
+        "title": _TEXTS,
+        "summary": _TEXTS,
+        "params": {
+            "type": "object",
+            "properties": {
+                "type": {"const": "object"},
+                "properties": {
+                    "type": "object",
+                    "propertyNames": {"pattern": r"^[a-z][a-z0-9_]{0,63}\Z"},
+                    "additionalProperties": {"type": "object"},
+                },
+                "additionalProperties": {"const": False},
+            },
+            "required": ["type", "additionalProperties"],
+        },
+        "ui": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {
+                    "order": {"type": "integer"},
+                    "widget": {"enum": ["text", "textarea", "script", "number", "select", "checkbox", "file", "list"]},
+                    "label": _TEXTS,
+                    "help": _TEXTS,
+                    "unit": {"type": "string", "maxLength": 32},
+                },
+                "additionalProperties": False,
+            },
+        },
+        "resources": {
+            "type": "object",
+            "properties": {
+                **_RESOURCES,
+                "max": {"type": "object", "properties": _RESOURCES, "additionalProperties": False},
+            },
+            "additionalProperties": False,
+        },
+        "software": {
+            "type": "object",
+            "properties": {
+                "command": {
+                    "anyOf": [
+                        {"type": "string", "minLength": 1, "maxLength": 300},
+                        {
+                            "type": "object",
+                            "minProperties": 1,
+                            "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 300},
+                        },
+                    ]
+                },
+                "embedded": {"enum": ["python"]},
+            },
+            "additionalProperties": False,
+        },
+        "files": {
+            "type": "array",
+            "maxItems": 100,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "path": {"type": "string", "pattern": _RELATIVE},
+                    "package": {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,100}\Z"},
+                    "sha256": {"type": "string", "pattern": r"^[0-9a-f]{64}\Z"},
+                },
+                "required": ["path", "package"],
+                "additionalProperties": False,
+            },
+        },
+        "inputs": _PATHS,
+        "outputs": _PATHS,
+        "script": {"type": "string", "minLength": 1},
+        "movable": {"type": "boolean"},
+        "restartable": {"type": "boolean"},
+        "progress": {"type": "string", "maxLength": 300},
+        "tests": {
+            "type": "array",
+            "maxItems": 100,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string", "maxLength": 100},
+                    "params": {"type": "object"},
+                    "exit": {"type": "integer", "minimum": 0, "maximum": 255},
+                    "expect": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "properties": {
+                                "file": {"type": "string", "pattern": _RELATIVE},
+                                "path": {"type": "string", "pattern": r"^\$(?:\.[A-Za-z_][A-Za-z0-9_]*|\[\d+\])*\Z"},
+                                "min": _NUMBER_OR_NOT,
+                                "max": _NUMBER_OR_NOT,
+                                "equals": True,
+                            },
+                            "required": ["file"],
+                            "additionalProperties": False,
+                        },
+                    },
+                },
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["id", "title", "params", "script"],
+    "additionalProperties": False,
+}
