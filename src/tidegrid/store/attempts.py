@@ -1,0 +1,264 @@
+"""Attempts and their executions, to and from `domain.attempt`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, not_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tidegrid.domain.attempt import Attempt, Execution, Reason, State, Witness
+from tidegrid.store.schema import attempts, executions, jobs
+from tidegrid.store.scope import Scope
+
+Row = Mapping[Any, Any]
+_CHUNK = 500
+_EXEC_COLS = (
+    "nonce", "native_id", "started_at", "ended_at", "reason", "exit_code", "source", "permitted", "gave_up", "marked",
+    "app_exit", "peak_mib",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An attempt as the machine sees it, and the row it came from (with `cancel_wanted` of its job)."""
+
+    attempt: Attempt
+    row: Row
+
+
+def _attempt(row: Row, execs: Sequence[Row]) -> Attempt:
+    return Attempt(
+        id=row["id"],
+        tasks=row["tasks"],
+        state=State(row["state"]),
+        reason=Reason(row["reason"]) if row["reason"] else None,
+        native_id=row["native_id"],
+        detail=row["detail"],
+        movable=bool(row["movable"]),
+        restartable=bool(row["restartable"]),
+        absent=row["absent"],
+        executions=tuple(_execution(e) for e in execs),
+    )
+
+
+def _execution(e: Row) -> Execution:
+    return Execution(
+        task=e["task"],
+        restart=e["restart"],
+        nonce=e["nonce"],
+        native_id=e["native_id"],
+        started_at=e["started_at"],
+        ended_at=e["ended_at"],
+        reason=Reason(e["reason"]) if e["reason"] else None,
+        exit_code=e["exit_code"],
+        source=Witness(e["source"]),
+        permitted=bool(e["permitted"]),
+        gave_up=bool(e["gave_up"]),
+        marked=bool(e["marked"]),
+        app_exit=e["app_exit"],
+        peak_mib=e["peak_mib"],
+    )
+
+
+def _load(conn: Connection, query: Any) -> list[Stored]:
+    rows = list(conn.execute(query).mappings())
+    execs: dict[int, list[Row]] = {}
+    ids = [r["id"] for r in rows]
+    for i in range(0, len(ids), _CHUNK):
+        q = select(executions).where(executions.c.attempt_id.in_(ids[i : i + _CHUNK]))
+        for e in conn.execute(q).mappings():
+            execs.setdefault(e["attempt_id"], []).append(e)
+    return [Stored(_attempt(r, execs.get(r["id"], ())), r) for r in rows]
+
+
+def _with_job() -> Any:
+    return select(attempts, jobs.c.cancel_wanted).join(jobs, jobs.c.id == attempts.c.job_id)
+
+
+def live_on(conn: Connection, cluster: str) -> list[Stored]:
+    """Every live attempt of a cluster."""
+    return _load(conn, _with_job().where(attempts.c.cluster == cluster, attempts.c.state != "ENDED"))
+
+
+def live_slim(conn: Connection, cluster: str) -> list[Row]:
+    """The few columns of every live attempt of a cluster that tell whether an answer says anything new."""
+    query = (
+        select(
+            attempts.c.id,
+            attempts.c.state,
+            attempts.c.native_id,
+            attempts.c.absent,
+            attempts.c.tasks,
+            jobs.c.cancel_wanted,
+        )
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .where(attempts.c.cluster == cluster, attempts.c.state != "ENDED")
+    )
+    return list(conn.execute(query).mappings())
+
+
+def by_ids(conn: Connection, ids: Sequence[int]) -> list[Stored]:
+    out: list[Stored] = []
+    for i in range(0, len(ids), _CHUNK):
+        out.extend(_load(conn, _with_job().where(attempts.c.id.in_(ids[i : i + _CHUNK]))))
+    return out
+
+
+def of_jobs(conn: Connection, job_ids: Sequence[int]) -> list[Stored]:
+    """All attempts of the jobs, oldest first."""
+    out: list[Stored] = []
+    for i in range(0, len(job_ids), _CHUNK):
+        query = _with_job().where(attempts.c.job_id.in_(job_ids[i : i + _CHUNK])).order_by(attempts.c.id)
+        out.extend(_load(conn, query))
+    return out
+
+
+def live_rows(conn: Connection, job_ids: Sequence[int]) -> list[Row]:
+    """Job id, part id, state and start of the live attempts of the jobs."""
+    out: list[Row] = []
+    for i in range(0, len(job_ids), _CHUNK):
+        query = select(attempts.c.job_id, attempts.c.part_id, attempts.c.state, attempts.c.started_at).where(
+            attempts.c.job_id.in_(job_ids[i : i + _CHUNK]), attempts.c.state != "ENDED"
+        )
+        out.extend(conn.execute(query).mappings())
+    return out
+
+
+def unfetched(conn: Connection, job_ids: Iterable[int]) -> list[Row]:
+    """Ended attempts of the jobs whose outputs are not home."""
+    ids = list(job_ids)
+    out: list[Row] = []
+    for i in range(0, len(ids), _CHUNK):
+        query = select(attempts).where(
+            attempts.c.job_id.in_(ids[i : i + _CHUNK]), attempts.c.state == "ENDED", not_(attempts.c.fetched)
+        )
+        out.extend(conn.execute(query).mappings())
+    return out
+
+
+def live_count(conn: Connection, cluster: str) -> int:
+    query = select(func.count()).select_from(attempts).where(attempts.c.cluster == cluster, attempts.c.state != "ENDED")
+    return int(conn.execute(query).scalar_one())
+
+
+def add(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    conn.execute(insert(attempts), list(rows))
+
+
+def save(conn: Connection, before: Stored, after: Attempt, **cols: Any) -> None:
+    """Write what changed. Only a live row is written: ENDED absorbs here too."""
+    a = before.attempt
+    changes: dict[str, Any] = dict(cols)
+    for name in ("tasks", "state", "reason", "native_id", "detail", "absent"):
+        new = getattr(after, name)
+        if new != getattr(a, name):
+            changes[name] = str(new) if name in ("state", "reason") else new
+    if changes:
+        conn.execute(update(attempts).where(attempts.c.id == a.id).values(**changes))
+    old = {(e.task, e.restart): e for e in a.executions}
+    fresh = [e for e in after.executions if old.get((e.task, e.restart)) != e]
+    if fresh:
+        _upsert(conn, before.row["org_id"], a.id, fresh)
+
+
+def set_absent(conn: Connection, counts: Sequence[tuple[int, int]]) -> None:
+    """(attempt, absences in a row), many at once."""
+    if counts:
+        statement = update(attempts).where(attempts.c.id == bindparam("b_id")).values(absent=bindparam("b_absent"))
+        conn.execute(statement, [{"b_id": i, "b_absent": n} for i, n in counts])
+
+
+def _upsert(conn: Connection, org_id: int, attempt_id: int, execs: Sequence[Execution]) -> None:
+    rows = [
+        {
+            "org_id": org_id,
+            "attempt_id": attempt_id,
+            "task": e.task,
+            "restart": e.restart,
+            "nonce": e.nonce,
+            "native_id": e.native_id,
+            "started_at": e.started_at,
+            "ended_at": e.ended_at,
+            "reason": str(e.reason) if e.reason else None,
+            "exit_code": e.exit_code,
+            "source": str(e.source),
+            "permitted": e.permitted,
+            "gave_up": e.gave_up,
+            "marked": e.marked,
+            "app_exit": e.app_exit,
+            "peak_mib": e.peak_mib,
+        }
+        for e in execs
+    ]
+    dialect: Any = postgresql if conn.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(executions)
+    statement = statement.on_conflict_do_update(
+        index_elements=["attempt_id", "task", "restart"], set_={c: statement.excluded[c] for c in _EXEC_COLS}
+    )
+    conn.execute(statement, rows)
+
+
+def update_row(conn: Connection, attempt_id: int, **cols: Any) -> None:
+    conn.execute(update(attempts).where(attempts.c.id == attempt_id).values(**cols))
+
+
+def metered(conn: Connection, attempt_id: int, task: int, restart: int, to: int) -> None:
+    conn.execute(
+        update(executions)
+        .where(executions.c.attempt_id == attempt_id, executions.c.task == task, executions.c.restart == restart)
+        .values(metered_to=to)
+    )
+
+
+def metered_to(conn: Connection, attempt_id: int) -> dict[tuple[int, int], int]:
+    query = select(executions.c.task, executions.c.restart, executions.c.metered_to).where(
+        executions.c.attempt_id == attempt_id, executions.c.metered_to.is_not(None)
+    )
+    return {(t, r): to for t, r, to in conn.execute(query)}
+
+
+def page_of_job(conn: Connection, scope: Scope, job_id: int) -> list[Row]:
+    query = select(attempts).where(attempts.c.job_id == job_id, scope.filter(attempts)).order_by(attempts.c.id)
+    return list(conn.execute(query).mappings())
+
+
+def executions_of(conn: Connection, scope: Scope, job_id: int) -> list[Row]:
+    query = (
+        select(executions)
+        .join(attempts, attempts.c.id == executions.c.attempt_id)
+        .where(attempts.c.job_id == job_id, scope.filter(attempts))
+        .order_by(executions.c.attempt_id, executions.c.task, executions.c.restart)
+    )
+    return list(conn.execute(query).mappings())
+
+
+def remove_unsent(conn: Connection, attempt_id: int) -> None:
+    """Take back a row written in this very transaction: nothing was sent for it."""
+    conn.execute(delete(attempts).where(attempts.c.id == attempt_id, attempts.c.state == "SUBMITTING"))
+
+
+def submitting(conn: Connection) -> list[Stored]:
+    """Attempts whose submission was under way when a server stopped."""
+    return _load(conn, _with_job().where(attempts.c.state == "SUBMITTING"))
+
+
+def history(conn: Connection, app: str, *, limit: int) -> list[float]:
+    """Run time / wall time asked for, of the last good runs of an application."""
+    query = (
+        select(executions.c.started_at, executions.c.ended_at, attempts.c.wall_s)
+        .join(attempts, attempts.c.id == executions.c.attempt_id)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .where(jobs.c.app == app, executions.c.reason == "ok", executions.c.started_at.is_not(None))
+        .order_by(executions.c.attempt_id.desc())
+        .limit(limit)
+    )
+    return [(end - start) / 1e6 / wall for start, end, wall in conn.execute(query) if end is not None and wall]
+
+
+def live_counts(conn: Connection) -> dict[str, int]:
+    """Live attempts by cluster."""
+    query = select(attempts.c.cluster, func.count()).where(attempts.c.state != "ENDED").group_by(attempts.c.cluster)
+    return {cluster: int(n) for cluster, n in conn.execute(query)}

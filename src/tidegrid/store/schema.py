@@ -1,0 +1,448 @@
+"""The tables. Times are int64 microseconds UTC, money int64 micro-yuan, JSON is text.
+
+Every tenant row carries org_id, and tenant rows refer to each other with it, so that a row of one organisation cannot
+point into another's.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+_Int = BigInteger().with_variant(Integer, "sqlite")
+LIVE = text("state <> 'ENDED'")
+
+
+def _id() -> Column[int]:
+    return Column("id", _Int, primary_key=True, autoincrement=False)
+
+
+def _int(name: str, default: int | None = 0, **kw: object) -> Column[int]:
+    if default is None:
+        return Column(name, BigInteger, nullable=True, **kw)  # type: ignore[arg-type]
+    return Column(name, BigInteger, nullable=False, server_default=str(default), **kw)  # type: ignore[arg-type]
+
+
+def _text(name: str, default: str | None = "") -> Column[str]:
+    if default is None:
+        return Column(name, Text, nullable=True)
+    return Column(name, Text, nullable=False, server_default=default)
+
+
+def _bool(name: str, default: bool = False) -> Column[bool]:
+    return Column(name, Boolean, nullable=False, server_default=text("true" if default else "false"))
+
+
+def _org() -> Column[int]:
+    return Column("org_id", BigInteger, ForeignKey("orgs.id"), nullable=False)
+
+
+# Tenancy ---------------------------------------------------------------------------------------------------------------
+
+orgs = Table("orgs", metadata, _id(), Column("name", String(64), nullable=False, unique=True), _int("created_at"))
+
+projects = Table(
+    "projects",
+    metadata,
+    _id(),
+    _org(),
+    Column("name", String(64), nullable=False),
+    _int("created_at"),
+    UniqueConstraint("org_id", "name"),
+    UniqueConstraint("org_id", "id"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    _id(),
+    _org(),
+    Column("name", String(64), nullable=False),
+    _text("role", "user"),  # user | project_admin | provider | operator | auditor
+    _int("created_at"),
+    UniqueConstraint("org_id", "name"),
+    UniqueConstraint("org_id", "id"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    _id(),
+    _org(),
+    _int("user_id"),
+    Column("hash", String(64), nullable=False, unique=True),  # SHA-256 of the secret
+    _text("label"),
+    _text("scopes"),  # space separated; empty: all of the user's role
+    _int("created_at"),
+    _int("expires_at", None),
+    _int("revoked_at", None),
+    ForeignKeyConstraint(["org_id", "user_id"], ["users.org_id", "users.id"]),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("org_id", BigInteger, ForeignKey("orgs.id"), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    _text("body_hash"),
+    _int("status"),
+    _text("response"),
+    _int("created_at"),
+)
+
+# Network, catalog --------------------------------------------------------------------------------------------------------
+
+networks = Table(
+    "networks",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    _text("body"),  # canonical JSON of the network document
+    _text("source"),  # as applied
+    _int("applied_at"),
+    _bool("current"),
+)
+
+clusters = Table(  # what is known of a cluster in operation; what it is stands in the network document
+    "clusters",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    _text("cursor"),  # accounting position
+    _text("boot"),
+    _text("health", "unknown"),  # unknown | up | silent
+    _bool("drained"),
+    _int("dead_at", None),
+    _int("last_answer_at", None),
+    _int("silent_since", None),
+    _int("skew_us"),
+    _int("lease_seq"),
+    _int("lease_expires_at"),  # on the site's clock; committed before it is written
+    _int("fencing_token"),
+    _text("loads"),  # JSON: last NodeLoad list
+    _int("loads_at", None),
+)
+
+apps = Table(
+    "apps",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),  # content hash
+    _text("body"),  # canonical JSON of the document
+    _int("created_at"),
+    _bool("current"),
+)
+
+blobs = Table(  # uploaded and produced content, by hash, seen through an organisation
+    "blobs",
+    metadata,
+    Column("org_id", BigInteger, ForeignKey("orgs.id"), primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+    _int("size"),
+    _int("created_at"),
+)
+
+# Jobs --------------------------------------------------------------------------------------------------------------------
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _id(),
+    _org(),
+    _int("project_id"),
+    _int("user_id"),
+    _text("name"),
+    _text("app"),
+    _text("app_version"),
+    _text("spec"),  # JSON of domain.job.JobSpec
+    _text("state", "pending"),  # projection of domain.job.derive
+    _text("reason"),  # why pending, or how it ended, for people
+    _bool("held"),
+    _bool("cancel_wanted"),
+    _int("tasks", 1),
+    _int("reserved"),  # micro-yuan kept free for parts not yet placed
+    _int("moved"),  # attempts withdrawn and placed anew
+    _int("created_at"),
+    _int("started_at", None),
+    _int("ended_at", None),
+    _bool("open", True),  # false once the state is final: what the loops look at
+    ForeignKeyConstraint(["org_id", "project_id"], ["projects.org_id", "projects.id"]),
+    ForeignKeyConstraint(["org_id", "user_id"], ["users.org_id", "users.id"]),
+    UniqueConstraint("org_id", "id"),
+    Index("jobs_by_org", "org_id", "id"),
+    Index("jobs_by_org_state", "org_id", "state", "id"),
+    Index("jobs_by_state", "state", "id"),
+    Index("jobs_by_project", "org_id", "project_id", "id"),
+    Index("jobs_open", "id", sqlite_where=text("open"), postgresql_where=text("open")),
+    Index(
+        "jobs_reserving",
+        "org_id",
+        "reserved",
+        sqlite_where=text("open AND reserved <> 0"),
+        postgresql_where=text("open AND reserved <> 0"),
+    ),
+)
+
+job_deps = Table(
+    "job_deps",
+    metadata,
+    _org(),
+    Column("job_id", BigInteger, primary_key=True),
+    Column("on_job_id", BigInteger, primary_key=True),
+    _text("kind", "ok"),  # ok | any
+    ForeignKeyConstraint(["org_id", "job_id"], ["jobs.org_id", "jobs.id"]),
+    ForeignKeyConstraint(["org_id", "on_job_id"], ["jobs.org_id", "jobs.id"]),
+    Index("deps_on", "on_job_id"),
+)
+
+parts = Table(
+    "parts",
+    metadata,
+    _id(),
+    _org(),
+    _int("job_id"),
+    _text("tasks", "0"),
+    _bool("done"),
+    _text("reason"),  # of the attempt that settled it
+    _int("refusals"),
+    _text("excluded"),  # clusters that refused it, space separated
+    _int("not_before"),
+    _int("reserved"),  # micro-yuan kept free for this part while it has no live attempt
+    _bool("placed"),  # has a live attempt: kept with the attempt, in its transaction
+    ForeignKeyConstraint(["org_id", "job_id"], ["jobs.org_id", "jobs.id"]),
+    UniqueConstraint("org_id", "id"),
+    Index("parts_of_job", "job_id"),
+    Index("parts_to_place", "id", sqlite_where=text("NOT done AND NOT placed"),
+          postgresql_where=text("NOT done AND NOT placed")),
+)  # fmt: skip
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _id(),
+    _org(),
+    _int("job_id"),
+    _int("part_id"),
+    _text("cluster"),
+    _text("partition"),
+    _text("tasks", "0"),
+    _text("state", "SUBMITTING"),
+    _text("reason", None),
+    _text("native_id"),
+    _text("detail"),
+    _text("directory"),
+    _bool("movable"),
+    _bool("restartable"),
+    _int("absent"),
+    _int("cancel_sent_at", None),
+    _int("created_at"),
+    _int("queued_at", None),
+    _int("started_at", None),
+    _int("ended_at", None),
+    _int("last_life_at", None),  # last evidence of life, site's clock
+    _int("hold"),  # micro-yuan held for it
+    _int("cores"),
+    _int("memory_mib"),
+    _int("gpus"),
+    _int("wall_s"),
+    _text("rates"),  # JSON: sell and cost prices pinned at placement
+    _int("decision_id", None),
+    _bool("fetched"),  # outputs are home, or there are none to fetch
+    _bool("settled"),  # usage of every execution journalled and the hold released
+    ForeignKeyConstraint(["org_id", "job_id"], ["jobs.org_id", "jobs.id"]),
+    ForeignKeyConstraint(["org_id", "part_id"], ["parts.org_id", "parts.id"]),
+    UniqueConstraint("org_id", "id"),
+    Index("one_live_attempt", "part_id", unique=True, sqlite_where=LIVE, postgresql_where=LIVE),
+    Index("live_by_cluster", "cluster", sqlite_where=LIVE, postgresql_where=LIVE),
+    Index("attempts_of_job", "job_id"),
+    Index("unsettled", "id", sqlite_where=text("NOT settled"), postgresql_where=text("NOT settled")),
+)
+
+executions = Table(
+    "executions",
+    metadata,
+    _org(),
+    Column("attempt_id", BigInteger, primary_key=True),
+    Column("task", Integer, primary_key=True),
+    Column("restart", Integer, primary_key=True),
+    _text("nonce"),
+    _text("native_id"),
+    _int("started_at", None),
+    _int("ended_at", None),
+    _text("reason", None),
+    _int("exit_code", None),
+    _text("source", "spool"),
+    _bool("permitted"),
+    _bool("gave_up"),
+    _bool("marked"),
+    _int("app_exit", None),
+    _int("peak_mib", None),
+    _int("metered_to", None),  # site's clock: usage up to here is journalled
+    ForeignKeyConstraint(["org_id", "attempt_id"], ["attempts.org_id", "attempts.id"]),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    _id(),
+    _org(),
+    _int("job_id"),
+    _int("part_id"),
+    _int("at"),
+    _text("chosen"),
+    _text("body"),  # JSON: best candidates with their terms, counted refusals
+    _text("snapshot"),  # revision
+    _text("policy"),  # hash
+    ForeignKeyConstraint(["org_id", "job_id"], ["jobs.org_id", "jobs.id"]),
+    Index("decisions_of_job", "job_id"),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("revision", String(64), primary_key=True),
+    _int("at"),
+    Column("body", LargeBinary, nullable=False),
+)
+
+events = Table(  # append-only; seq orders it
+    "events",
+    metadata,
+    Column("seq", _Int, Identity(), primary_key=True, autoincrement=True),
+    Column("org_id", BigInteger, ForeignKey("orgs.id"), nullable=True),  # null: of the operator
+    _int("at"),
+    Column("kind", String(64), nullable=False),
+    _int("job_id", None),
+    _int("attempt_id", None),
+    _text("cluster"),
+    _text("body", "{}"),
+    Index("events_by_org", "org_id", "seq"),
+    Index("events_by_job", "job_id", "seq"),
+    Index("events_by_kind", "kind", "seq"),
+    sqlite_autoincrement=True,
+)
+
+cursors = Table(
+    "cursors", metadata, Column("consumer", String(64), primary_key=True), _int("position"), _int("updated_at")
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    _id(),
+    _org(),
+    _int("job_id"),
+    _int("attempt_id"),
+    _text("direction"),  # in | out
+    _text("cluster"),
+    _text("site_path"),
+    _text("path"),  # as the job or its user names it
+    _int("size"),
+    _text("sha256"),
+    _int("offset"),
+    _text("state", "pending"),  # pending | done | failed
+    _text("error"),
+    _int("created_at"),
+    _int("ended_at", None),
+    ForeignKeyConstraint(["org_id", "job_id"], ["jobs.org_id", "jobs.id"]),
+    ForeignKeyConstraint(["org_id", "attempt_id"], ["attempts.org_id", "attempts.id"]),
+    UniqueConstraint("attempt_id", "direction", "path"),
+    Index("transfers_of_job", "job_id"),
+)
+
+# Money -------------------------------------------------------------------------------------------------------------------
+
+usage = Table(
+    "usage",
+    metadata,
+    _org(),
+    Column("attempt_id", BigInteger, primary_key=True),
+    Column("task", Integer, primary_key=True),
+    Column("restart", Integer, primary_key=True),
+    Column("segment", Integer, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    _int("job_id"),
+    _text("cluster"),
+    _text("partition"),
+    _text("source"),  # domain.attempt.Witness
+    _text("native_id"),
+    _bool("estimated"),
+    _int("started_at"),
+    _int("ended_at"),
+    _int("elapsed_ms"),
+    _int("cores"),
+    _int("gpus"),
+    _int("memory_mib"),
+    _int("sell"),  # micro-yuan
+    _int("cost"),  # micro-yuan, operator's
+    _bool("reversed"),
+    _int("recorded_at"),
+    ForeignKeyConstraint(["org_id", "attempt_id"], ["attempts.org_id", "attempts.id"]),
+    Index("usage_of_job", "job_id"),
+    Index("usage_by_org", "org_id", "recorded_at"),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("attempt_id", BigInteger, primary_key=True, autoincrement=False),
+    _org(),
+    _int("amount"),
+    _int("captured"),
+    _text("state", "pending"),  # pending | closed | void
+    _int("created_at"),
+    _int("closed_at", None),
+    ForeignKeyConstraint(["org_id", "attempt_id"], ["attempts.org_id", "attempts.id"]),
+)
+
+journal = Table(  # one row an entry; its lines sum to zero
+    "journal",
+    metadata,
+    _id(),
+    _int("org_id", None),
+    Column("key", String(120), nullable=False, unique=True),  # idempotency
+    _text("kind"),  # deposit | hold | capture | release | cost | reversal | adjustment
+    _int("at"),
+    _int("attempt_id", None),
+    _int("reverses", None),
+    _text("memo"),
+    Index("journal_by_org", "org_id", "id"),
+)
+
+# Rows of journal and journal_lines are immutable: triggers of the migrations refuse to change or delete them.
+
+journal_lines = Table(
+    "journal_lines",
+    metadata,
+    Column("entry_id", BigInteger, ForeignKey("journal.id"), primary_key=True),
+    Column("line", Integer, primary_key=True),
+    Column("account", String(120), nullable=False),
+    Column("currency", String(3), nullable=False, server_default="CNY"),
+    _int("amount"),  # micro-yuan; debit above zero, credit below
+    CheckConstraint("amount <> 0", name="a_line_moves_money"),
+    Index("lines_by_account", "account"),
+)
+
+balances = Table(  # of customers' accounts only: house accounts would be hot rows
+    "balances",
+    metadata,
+    Column("org_id", BigInteger, ForeignKey("orgs.id"), primary_key=True),
+    Column("account", String(32), primary_key=True),  # prepaid | held
+    Column("currency", String(3), primary_key=True, server_default="CNY"),
+    _int("amount"),  # what the customer has: above zero is the customer's
+)

@@ -1,0 +1,124 @@
+"""Rows of metered use: key (attempt, task, restart, segment), each correction a revision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, not_, select, tuple_, update
+
+from tidegrid.store.schema import usage
+from tidegrid.store.scope import Scope
+
+Row = Mapping[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class UsageKey:
+    """One stretch of one execution of one task."""
+
+    attempt_id: int
+    task: int
+    restart: int
+    segment: int
+
+
+def _is(key: UsageKey) -> list[Any]:
+    return [
+        usage.c.attempt_id == key.attempt_id,
+        usage.c.task == key.task,
+        usage.c.restart == key.restart,
+        usage.c.segment == key.segment,
+    ]
+
+
+def last(conn: Connection, key: UsageKey) -> Row | None:
+    """The newest revision, reversed or not."""
+    query = select(usage).where(*_is(key)).order_by(usage.c.revision.desc()).limit(1)
+    return conn.execute(query).mappings().first()
+
+
+def stretches(conn: Connection, attempt_id: int, task: int, restart: int) -> set[tuple[int, int, int]]:
+    """(segment, started, ended) of what counts of an execution and is no estimate."""
+    query = select(usage.c.segment, usage.c.started_at, usage.c.ended_at).where(
+        usage.c.attempt_id == attempt_id,
+        usage.c.task == task,
+        usage.c.restart == restart,
+        not_(usage.c.reversed),
+        not_(usage.c.estimated),
+    )
+    return {(int(s), int(a), int(b)) for s, a, b in conn.execute(query)}
+
+
+def add(conn: Connection, row: Mapping[str, Any]) -> None:
+    conn.execute(insert(usage).values(**row))
+
+
+def mark_reversed(conn: Connection, key: UsageKey, revision: int) -> None:
+    conn.execute(update(usage).where(*_is(key), usage.c.revision == revision).values(reversed=True))
+
+
+def beyond(conn: Connection, key: UsageKey) -> list[UsageKey]:
+    """Keys of later segments of the same execution that count."""
+    query = (
+        select(usage.c.segment)
+        .where(
+            usage.c.attempt_id == key.attempt_id,
+            usage.c.task == key.task,
+            usage.c.restart == key.restart,
+            usage.c.segment > key.segment,
+            not_(usage.c.reversed),
+        )
+        .order_by(usage.c.segment)
+    )
+    return [UsageKey(key.attempt_id, key.task, key.restart, s) for s in conn.execute(query).scalars()]
+
+
+def page(
+    conn: Connection,
+    scope: Scope,
+    *,
+    job_id: int | None = None,
+    limit: int = 100,
+    after: tuple[int, int, int, int, int] | None = None,
+    current: bool = True,
+) -> list[Row]:
+    """Newest attempts first. after: (attempt, task, restart, segment, revision) of the last row seen; current: without
+    reversed revisions."""
+    order = (usage.c.attempt_id, usage.c.task, usage.c.restart, usage.c.segment, usage.c.revision)
+    query = select(usage).where(scope.filter(usage)).order_by(*(c.desc() for c in order)).limit(limit)
+    if job_id is not None:
+        query = query.where(usage.c.job_id == job_id)
+    if current:
+        query = query.where(not_(usage.c.reversed))
+    if after is not None:
+        query = query.where(tuple_(*order) < after)
+    return list(conn.execute(query).mappings())
+
+
+def sums(conn: Connection, scope: Scope, by: str, *, since: int = 0, until: int | None = None) -> list[Row]:
+    """Totals of what counts, by `job` or `partition`, of usage that began in [since, until).
+
+    core_ms, gpu_ms, mib_ms: resource-milliseconds; sell, cost: micro-yuan; segments; estimated: segments that are.
+    """
+    keys: list[Any] = [usage.c.job_id] if by == "job" else [usage.c.cluster, usage.c.partition]
+    query = (
+        select(
+            *keys,
+            func.sum(usage.c.elapsed_ms).label("elapsed_ms"),
+            func.sum(usage.c.elapsed_ms * usage.c.cores).label("core_ms"),
+            func.sum(usage.c.elapsed_ms * usage.c.gpus).label("gpu_ms"),
+            func.sum(usage.c.elapsed_ms * usage.c.memory_mib).label("mib_ms"),
+            func.sum(usage.c.sell).label("sell"),
+            func.sum(usage.c.cost).label("cost"),
+            func.count().label("segments"),
+            func.count().filter(usage.c.estimated).label("estimated"),
+        )
+        .where(scope.filter(usage), not_(usage.c.reversed), usage.c.started_at >= since)
+        .group_by(*keys)
+        .order_by(*keys)
+    )
+    if until is not None:
+        query = query.where(usage.c.started_at < until)
+    return [{k: v if isinstance(v, str) else int(v) for k, v in r.items()} for r in conn.execute(query).mappings()]
