@@ -1,0 +1,204 @@
+"""What every cluster must be able to do. `tests/conformance` holds every connector to it.
+
+Errors of a call are of two kinds only: `SiteRefused` (the site said no, definitely and with effect on nothing) and
+`SiteUnsure` (anything else: no connection, time-out, garbage; the call may or may not have had its effect).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tidegrid.domain.attempt import Ended, Started
+
+
+class SiteRefused(Exception):
+    """A definite refusal. code: `site.<what>`, stable."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{message} ({code})")
+        self.code, self.message = code, message
+
+
+class SiteUnsure(Exception):
+    """No trustworthy answer. silent: the site did not answer at all (counts for the circuit breaker)."""
+
+    def __init__(self, message: str, *, silent: bool = True) -> None:
+        super().__init__(message)
+        self.message, self.silent = message, silent
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitRequest:
+    """One attempt, ready to run. name: the attempt's native name, unique for ever; directory: the attempt's directory on
+    the site, already staged; script: file to run with /bin/sh, relative to it; tasks: array task numbers, (0,) for a plain job.
+    nodes, and ranks (processes) on each: cores, memory_mib and gpus are of one node. account, qos, constraint, exclusive: for
+    sites that know them. held: wait for a release; warn_s: SIGUSR1 to the batch script so long before the end, 0: none."""
+
+    name: str
+    directory: str
+    script: str
+    partition: str
+    cores: int
+    memory_mib: int
+    wall_s: int
+    gpus: int = 0
+    gpu_type: str = ""
+    tasks: tuple[int, ...] = (0,)
+    array: bool = False
+    throttle: int = 0
+    env: Mapping[str, str] = field(default_factory=dict)
+    nodes: int = 1
+    ranks: int = 1
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    exclusive: bool = False
+    held: bool = False
+    warn_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A job in the controller's queue: tasks waiting and running there now. stuck: a code (`site.<what>`) where the site
+    says that the waiting tasks can never start as they are; empty otherwise."""
+
+    name: str
+    native_id: str
+    waiting: tuple[int, ...]
+    running: tuple[int, ...]
+    stuck: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLoad:
+    """Capacity and use of one partition, for the network's picture. cores, memory_mib, gpus: (total, free);
+    largest: (cores, memory_mib, gpus) of the largest node. running: (remaining_s, cores, memory_mib, gpus) rows;
+    waiting: (wall_s, cores, memory_mib, gpus) rows in queue order. enforced: what the cluster holds jobs to."""
+
+    partition: str
+    cores: tuple[int, int]
+    memory_mib: tuple[int, int]
+    gpus: tuple[int, int]
+    largest: tuple[int, int, int]
+    running: tuple[tuple[int, int, int, int], ...] = ()
+    waiting: tuple[tuple[int, int, int, int], ...] = ()
+    enforced: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of accounting: of the attempt `name`."""
+
+    name: str
+    event: Started | Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One answer of the controller: complete, or not given at all. cursor: where accounting goes on; site_time_us: the
+    site's clock when it answered; boot: changes when the controller lost its memory."""
+
+    jobs: tuple[Listed, ...]
+    records: tuple[Record, ...]
+    cursor: str
+    more: bool
+    loads: tuple[NodeLoad, ...]
+    site_time_us: int
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolEntry:
+    """A transition file of a prologue. kind: mark | gaveup | end; body: its text. file: its name in the spool."""
+
+    file: str
+    kind: str
+    attempt: str
+    task: int
+    restart: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who holds a fence after the claim. won: the server does; else holder is `<native id>:<nonce>`."""
+
+    won: bool
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """path: relative, with forward slashes; size in bytes."""
+
+    path: str
+    size: int
+
+
+class SiteFiles(Protocol):
+    """The site's filesystem below one root, which belongs to one Unix account. Paths are relative to it."""
+
+    root: str
+
+    async def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        """Temporary name, fsync, rename; parents are made (0700). NoSpace where the disk is full."""
+        ...
+
+    async def put(self, local: str, path: str, *, offset: int = 0) -> int:
+        """Copy a local file there from `offset` on; bytes now there. NoSpace where the disk is full."""
+        ...
+
+    async def get(self, path: str, local: str, *, offset: int = 0) -> int:
+        """Copy a site's file here from `offset` on; bytes now here."""
+        ...
+
+    async def read(self, path: str, *, offset: int = 0, limit: int = 65536) -> bytes:
+        """Bytes of a file; empty where it does not exist yet."""
+        ...
+
+    async def glob(self, directory: str, patterns: Sequence[str], *, limit: int = 10_000) -> list[FileInfo]:
+        """Regular files below `directory` that match; links are not followed out of it."""
+        ...
+
+    async def sha256(self, path: str) -> str: ...
+
+    async def claim(self, directory: str, task: int, restart: int, holder: str) -> Claim:
+        """Try to make the fence link `fence-<task>.<restart>` -> holder; atomic; says who holds it."""
+        ...
+
+    async def spool(self) -> list[SpoolEntry]:
+        """One listing of `spool/`, complete; unreadable entries are skipped, temporary names too."""
+        ...
+
+    async def unspool(self, files: Sequence[str]) -> list[str]:
+        """Remove spool files; returns those that were still there (removing a mark is the permit to start)."""
+        ...
+
+    async def remove(self, directory: str) -> None: ...
+
+
+class Connector(Protocol):
+    """One cluster."""
+
+    cluster: str
+    files: SiteFiles
+
+    async def observe(self, cursor: str) -> Observation:
+        """One controller query: queue, accounting after `cursor` (bounded; `more` says that there is more), load."""
+        ...
+
+    async def submit(self, request: SubmitRequest) -> str:
+        """Native id. Idempotent in `name` where the site can be. SiteRefused or SiteUnsure otherwise."""
+        ...
+
+    async def find(self, name: str) -> Listed | None:
+        """Ask by name in the queue and accounting; None only when both answered without it."""
+        ...
+
+    async def cancel(self, name: str, native_id: str, tasks: Sequence[int] = ()) -> None:
+        """A wish: all tasks where `tasks` is empty. Unknown or ended jobs are no error."""
+        ...
+
+    async def close(self) -> None: ...

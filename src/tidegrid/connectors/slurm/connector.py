@@ -1,0 +1,237 @@
+"""A Slurm cluster as the server sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tidegrid.connectors.contract import Listed, NodeLoad, Observation, SiteFiles, SiteUnsure, SubmitRequest
+from tidegrid.connectors.slurm import facts as facts_
+from tidegrid.connectors.slurm.commands import (
+    AccountRow,
+    Config,
+    Load,
+    NodeRow,
+    Ping,
+    Sacct,
+    Sbatch,
+    Scancel,
+    Sinfo,
+    Squeue,
+)
+from tidegrid.connectors.slurm.cursor import Cursor
+from tidegrid.connectors.slurm.evidence import ENDS, WAITING, interpret
+from tidegrid.connectors.slurm.facts import Facts
+from tidegrid.connectors.slurm.shell import Output, Shell
+from tidegrid.domain.ranges import compress
+
+MICRO = 1_000_000
+DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class SlurmSettings:
+    """Seconds throughout.
+
+    account, qos, constraint, options: given to sbatch where the request has none of its own. environment: `clean`: the job
+    sees HOME, USER, LOGNAME and PATH of the connector's clean shell and what the request gives; `login`: what the account's
+    login shell sets up, which slurmd runs before every job: a slow or waiting profile then delays it, for a minute and more.
+    overlap: accounting is read again over so much time in every tick, and over `wide` every `wide_every`. grace: how long
+    accounting may take to tell an end before the controller's word is taken. history: how far the first reading looks back.
+    """
+
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    options: tuple[str, ...] = ()
+    environment: str = "clean"
+    call: int = 15
+    load_every: float = 20.0
+    overlap: int = 60
+    wide: int = 900
+    wide_every: int = 60
+    grace: int = 30
+    history: int = DAY
+    chunk: int = 2 * DAY
+
+
+class SlurmConnector:
+    """files.root must be seen by the compute nodes under the same path."""
+
+    def __init__(self, cluster: str, shell: Shell, files: SiteFiles, settings: SlurmSettings | None = None) -> None:
+        self.cluster, self.shell, self.files = cluster, shell, files
+        self.settings = settings or SlurmSettings()
+        self.facts = Facts()
+        self._nodes: list[NodeRow] = []
+        self._loads: tuple[NodeLoad, ...] = ()
+        self._known_at = 0.0
+        self._refreshing: asyncio.Task[None] | None = None
+        self._failed = False
+
+    async def observe(self, cursor: str) -> Observation:
+        told = Cursor.parse(cursor)
+        try:
+            if self._failed:
+                await self.probe()
+            await self._refresh_when_due()
+            queue = Squeue(seconds=self.settings.call)
+            answer = await self._run(f"date +%s%6N; {queue.command}", queue.seconds)
+        except SiteUnsure:
+            self._failed = True
+            raise
+        self._failed = False
+        at_us, answer = _clock(answer)
+        rows = queue.parse(answer)
+        now_s = at_us // MICRO
+        accounted: list[AccountRow] | None = None
+        more = False
+        if self.facts.accounting:
+            accounted, more = await self._accounting(told, now_s)
+        else:
+            told.upto = now_s
+        jobs, records = interpret(rows, accounted, told, now_s, grace_s=self.settings.grace, kept_s=self.facts.kept_s)
+        return Observation(jobs, records, told.text(), more, self._loads, at_us, self.facts.boot)
+
+    async def submit(self, request: SubmitRequest) -> str:
+        if self._nodes:
+            facts_.check(request, self._nodes)
+        command = self._sbatch(request)
+        answer = await self._run(command.command, command.seconds + 6, command.stdin)
+        return str(command.parse(answer))
+
+    async def find(self, name: str) -> Listed | None:
+        await self._refresh_when_due()
+        queue = Squeue(name, seconds=self.settings.call)
+        rows = [r for r in queue.parse(await self._run(queue.command, queue.seconds)) if r.name == name]
+        live = [r for r in rows if r.state not in ENDS]
+        if live:
+            base = max(r.base for r in live)
+            tasks = [(t, r.state in WAITING) for r in live if r.base == base for t in r.tasks or ()]
+            return Listed(
+                name, str(base), tuple(sorted(t for t, w in tasks if w)), tuple(sorted(t for t, w in tasks if not w))
+            )
+        bases = [r.base for r in rows]
+        if self.facts.accounting:
+            sacct = Sacct(int(time.time()) - 30 * DAY, name=name)
+            bases += [r.base for r in sacct.parse(await self._run(sacct.command, sacct.seconds)) if r.name == name]
+        return Listed(name, str(max(bases)), (), ()) if bases else None
+
+    async def cancel(self, name: str, native_id: str, tasks: Sequence[int] = ()) -> None:
+        if tasks and not native_id:
+            found = await self.find(name)
+            if found is None:
+                return
+            native_id = found.native_id
+        command = Scancel(name, int(native_id or 0), compress(tasks), self.settings.call)
+        command.parse(await self._run(command.command, command.seconds * (2 if tasks else 1)))
+
+    async def close(self) -> None:
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+        await self.shell.close()
+        close = getattr(self.files, "close", None)
+        if close is not None:
+            await close()
+
+    async def probe(self) -> None:
+        """SiteUnsure at once where no controller is up, without its long time-outs."""
+        ping = Ping()
+        ping.parse(await self._run(ping.command, ping.seconds))
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    async def _run(self, command: str, seconds: float, stdin: str = "") -> Output:
+        # the command's own limit comes first, so that nothing is left running at the site
+        return await self.shell.run(command, stdin, timeout=seconds + 4)
+
+    async def _accounting(self, told: Cursor, now_s: int) -> tuple[list[AccountRow], bool]:
+        """Ends since the cursor. Where accounting does not answer, the cursor stays, and nothing counts as absent."""
+        s = self.settings
+        wide = now_s - told.wide >= s.wide_every
+        since = (told.upto or now_s - s.history) - (s.wide if wide else s.overlap)
+        until = since + s.chunk if since + s.chunk < now_s else 0
+        sacct = Sacct(since, until)
+        answer = await self._run(sacct.command, sacct.seconds)
+        if Sacct.disabled(answer):
+            self._known_at = 0.0
+            raise SiteUnsure("sacct: accounting was switched off", silent=False)
+        try:
+            rows = sacct.parse(answer)
+        except SiteUnsure:
+            return [], True
+        told.upto = until or now_s
+        if wide:
+            told.wide = now_s
+        return rows, bool(until)
+
+    async def _refresh_when_due(self) -> None:
+        """The first time this is waited for; later it goes on beside."""
+        due = time.monotonic() - self._known_at >= self.settings.load_every
+        if due and (self._refreshing is None or self._refreshing.done()):
+            self._refreshing = asyncio.create_task(self._refresh())
+            self._refreshing.add_done_callback(lambda t: t.cancelled() or t.exception())
+        if self._refreshing is not None and (not self._known_at or not self.settings.load_every):
+            await asyncio.shield(self._refreshing)
+
+    async def _refresh(self) -> None:
+        commands: list[Any] = [Config(), Sinfo(), Load()]
+        answers = await asyncio.gather(*(self._run(c.command, c.seconds) for c in commands))
+        config, nodes, jobs = (c.parse(a) for c, a in zip(commands, answers, strict=True))
+        self.facts = facts_.facts_of(config)
+        self._nodes = nodes
+        self._loads = facts_.loads_of(nodes, jobs, self.facts)
+        self._known_at = time.monotonic()
+
+    def _sbatch(self, r: SubmitRequest) -> Sbatch:
+        s = self.settings
+        directory = f"{self.files.root.rstrip('/')}/{r.directory}"
+        log = f"{directory}/log/{'%a' if r.array else '0'}.batch"
+        options = [
+            "--parsable",
+            f"--job-name={r.name}",
+            f"--partition={r.partition}",
+            f"--nodes={r.nodes}",
+            f"--ntasks-per-node={r.ranks}",
+            f"--cpus-per-task={-(-r.cores // r.ranks)}",
+            f"--mem={r.memory_mib}M",
+            f"--time={-(-r.wall_s // 60)}",
+            "--no-requeue",
+            "--open-mode=append",
+            "--input=/dev/null",
+            f"--chdir={directory}",
+            f"--output={log}",
+            f"--export={'NONE' if s.environment == 'login' else 'ALL'}",
+        ]
+        if r.array:
+            throttle = f"%{r.throttle}" if r.throttle else ""
+            options += [f"--array={compress(r.tasks)}{throttle}", f"--comment=tide:{compress(r.tasks)}"]
+        if r.gpus:
+            options.append(f"--gres=gpu:{r.gpu_type + ':' if r.gpu_type else ''}{r.gpus}")
+        for option, value in (
+            ("account", r.account or s.account),
+            ("qos", r.qos or s.qos),
+            ("constraint", r.constraint or s.constraint),
+        ):
+            if value:
+                options.append(f"--{option}={value}")
+        if r.exclusive:
+            options.append("--exclusive")
+        if r.held:
+            options.append("--hold")
+        if r.warn_s:
+            options.append(f"--signal=B:USR1@{r.warn_s}")
+        env = {"TIDE_CORES": str(r.cores), "TIDE_MEMORY_MIB": str(r.memory_mib), **r.env}
+        return Sbatch(
+            directory, r.script, tuple([*options, *s.options]), tuple(sorted(env.items())), seconds=s.call + 5
+        )
+
+
+def _clock(answer: Output) -> tuple[int, Output]:
+    """The site's time in front of an answer."""
+    first, _, rest = answer.stdout.partition("\n")
+    if not first.isdigit():
+        raise SiteUnsure(f"date: {first[:80]!r}", silent=False)
+    return int(first), Output(answer.rc, rest, answer.stderr)

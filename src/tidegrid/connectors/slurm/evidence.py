@@ -1,0 +1,200 @@
+"""From the rows of squeue and sacct to what the contract speaks of. Pure: the same rows and cursor give the same answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tidegrid.connectors.contract import Listed, Record
+from tidegrid.connectors.slurm.commands import AccountRow, QueueRow
+from tidegrid.connectors.slurm.cursor import Cursor
+from tidegrid.connectors.slurm.refusals import stuck
+from tidegrid.domain.attempt import Ended, Reason, Started, Witness
+
+SECOND = 1_000_000
+
+ENDS: dict[str, Reason] = {
+    "COMPLETED": Reason.OK,
+    "FAILED": Reason.FAILED,
+    "TIMEOUT": Reason.TIMEOUT,
+    "OUT_OF_MEMORY": Reason.OOM,
+    "NODE_FAIL": Reason.NODE_FAIL,
+    "BOOT_FAIL": Reason.NODE_FAIL,
+    "LAUNCH_FAILED": Reason.NODE_FAIL,
+    "RECONFIG_FAIL": Reason.NODE_FAIL,
+    "PREEMPTED": Reason.PREEMPTED,
+    "REQUEUED": Reason.PREEMPTED,  # in accounting only: an end that the site made, and will start again
+    "CANCELLED": Reason.CANCELLED,
+    "DEADLINE": Reason.CANCELLED,
+    "REVOKED": Reason.CANCELLED,
+}
+WAITING = frozenset(
+    ["PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD", "POWER_UP_NODE"]
+)
+WITH_CODE = frozenset({Reason.OK, Reason.FAILED})
+
+
+@dataclass
+class _Job:
+    native_id: int
+    waiting: set[int] = field(default_factory=set)
+    running: set[int] = field(default_factory=set)
+    stuck: str = ""
+
+
+def interpret(
+    queue: Sequence[QueueRow],
+    accounted: Sequence[AccountRow] | None,
+    cursor: Cursor,
+    now_s: int,
+    *,
+    grace_s: int = 30,
+    kept_s: int = 300,
+) -> tuple[tuple[Listed, ...], tuple[Record, ...]]:
+    """Jobs and records of one answer; the cursor is changed to match.
+
+    accounted: None where there is no accounting, or no answer of it: then the controller is the witness of ends. With
+    accounting it is so only for ends that accounting has not told within `grace_s` seconds. kept_s: for how long the controller
+    shows what ended.
+    """
+    records: list[Record] = []
+    before = set(cursor.started)
+    live = {(r.base, t) for r in queue if r.state not in ENDS for t in r.tasks or ()}
+    _from_accounting(accounted or (), cursor, before, live, records)
+    jobs: dict[str, _Job] = {}
+    now_running = set()
+    for row in queue:
+        tasks = row.tasks or ()  # a cancelled rest of an array has none: see `_vanished`
+        job = jobs.setdefault(row.name, _Job(row.base))
+        if job.native_id != row.base and row.state in ENDS:
+            job = _Job(row.base)  # an older submission of the same name: its ends count, the listing is the live one's
+        elif job.native_id != row.base:
+            job = jobs[row.name] = _Job(row.base)
+        for task in tasks:
+            key = (row.base, task)
+            if row.state in WAITING:
+                job.waiting.add(task)
+                job.stuck = job.stuck or stuck(row.reason)
+            elif row.state not in ENDS:
+                if row.state == "COMPLETING" and row.end and _told(cursor, key, row.end):
+                    continue
+                job.running.add(task)
+                now_running.add(key)
+                if key not in before and row.start:
+                    at = row.start * SECOND
+                    records.append(Record(row.name, Started(task, row.restarts, str(row.base), at, Witness.CONTROLLER)))
+            elif row.end is None or _told(cursor, key, row.end):
+                continue
+            elif accounted is not None and now_s - row.end < grace_s:
+                (job.running if row.allocated else job.waiting).add(task)
+                if key in before:
+                    now_running.add(key)
+            else:
+                _by_controller(row, task, key in before, records)
+                cursor.controlled.add(key, row.end)
+    for row, missing, end in _vanished(queue, cursor, now_s, kept_s):
+        if accounted is not None and row.tasks is None and now_s - end < grace_s:
+            jobs.setdefault(row.name, _Job(row.base)).waiting |= missing
+            continue
+        for task in sorted(missing):
+            cursor.controlled.add((row.base, task), end)
+            event = Ended(
+                task, 0, str(row.base), Reason.CANCELLED, None, None, end * SECOND, Witness.CONTROLLER
+            )
+            records.append(Record(row.name, event))
+    cursor.started = now_running
+    cursor.prune({r.base for r in queue})
+    listed = tuple(
+        Listed(name, str(j.native_id), tuple(sorted(j.waiting)), tuple(sorted(j.running)), j.stuck)
+        for name, j in jobs.items()
+        if j.waiting or j.running
+    )
+    return listed, tuple(records)
+
+
+def _told(cursor: Cursor, key: tuple[int, int], second: int) -> bool:
+    return cursor.accounted.has(key, second) or cursor.controlled.has(key, second)
+
+
+def _from_accounting(
+    rows: Sequence[AccountRow],
+    cursor: Cursor,
+    before: set[tuple[int, int]],
+    live: set[tuple[int, int]],
+    records: list[Record],
+) -> None:
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].end, i))
+    last = {(rows[i].base, t): i for i in order for t in rows[i].tasks}
+    for i in order:
+        row = rows[i]
+        for task in row.tasks:
+            key = (row.base, task)
+            if cursor.accounted.has(key, row.end):
+                continue
+            cursor.accounted.add(key, row.end)
+            restart = cursor.again.get(key, 0)
+            if row.state == "REQUEUED" or (last[key] != i and rows[last[key]].name == row.name) or key in live:
+                cursor.again[key] = restart + 1
+            start = row.start if row.allocated else None
+            started_at = None if start is None else start * SECOND
+            if (
+                started_at is not None
+                and not (restart == 0 and key in before)
+                and not _was_controlled(cursor, key, row)
+            ):
+                records.append(Record(row.name, Started(task, restart, str(row.base), started_at)))
+            reason = ENDS.get(row.state, Reason.FAILED)
+            code = (128 + row.signal if row.signal else row.code) if reason in WITH_CODE else None
+            records.append(
+                Record(
+                    row.name,
+                    Ended(
+                        task, restart, str(row.base), reason, code, started_at, row.end * SECOND, Witness.ACCOUNTING,
+                        row.peak_mib,
+                    ),
+                )
+            )  # fmt: skip
+
+
+def _was_controlled(cursor: Cursor, key: tuple[int, int], row: AccountRow) -> bool:
+    return cursor.controlled.has(key, row.end)
+
+
+def _by_controller(row: QueueRow, task: int, start_told: bool, records: list[Record]) -> None:
+    assert row.end is not None
+    reason = ENDS[row.state]
+    started_at = row.start * SECOND if row.allocated and row.start else None
+    code: int | None = None
+    if reason in WITH_CODE:
+        killed = row.status & 127
+        code = 128 + killed if killed else row.status >> 8 & 255
+    if started_at is not None and not start_told:
+        records.append(Record(row.name, Started(task, row.restarts, str(row.base), started_at, Witness.CONTROLLER)))
+    records.append(
+        Record(
+            row.name,
+            Ended(task, row.restarts, str(row.base), reason, code, started_at, row.end * SECOND, Witness.CONTROLLER),
+        )
+    )
+
+
+def _vanished(queue: Sequence[QueueRow], cursor: Cursor, now_s: int, kept_s: int) -> list[tuple[QueueRow, set[int], int]]:
+    """Tasks of arrays that were cancelled before they started: (a row of the array, tasks, second of the end).
+
+    Slurm keeps no record of a waiting task that is cancelled alone, and shows a cancelled rest of an array without saying which
+    tasks it is. They are those that were asked for, are in no row now, and were told to have ended by nobody.
+    """
+    found = []
+    shown: dict[int, set[int]] = {}
+    arrays: dict[int, QueueRow] = {}
+    for row in queue:
+        shown.setdefault(row.base, set()).update(row.tasks or ())
+        if row.asked is not None and (row.tasks is None or row.base not in arrays):
+            arrays[row.base] = row
+    for base, row in arrays.items():
+        if not cursor.upto and now_s - (row.submitted or 0) >= kept_s:
+            continue  # nothing is remembered, and Slurm may have forgotten ends too
+        missing = set(row.asked or ()) - shown[base] - cursor.accounted.tasks(base) - cursor.controlled.tasks(base)
+        if missing:
+            found.append((row, missing, row.end if row.tasks is None and row.end else now_s))
+    return found

@@ -1,0 +1,93 @@
+"""What a cluster is and how busy: configuration, nodes, everybody's queue. Asked now and then, not in every tick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tidegrid.connectors.contract import NodeLoad, SiteRefused, SubmitRequest
+from tidegrid.connectors.slurm.commands import LoadRow, NodeRow
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """accounting: a slurmdbd exists; boot: when the controller started; kept_s: how long it shows jobs that ended."""
+
+    version: str = ""
+    name: str = ""
+    accounting: bool = False
+    boot: str = ""
+    kept_s: int = 300
+    enforced: Mapping[str, str] = field(default_factory=dict)
+
+
+def facts_of(config: Mapping[str, str]) -> Facts:
+    """From `scontrol show config`."""
+    tasks = config.get("taskplugin", "")
+    memory = "none"
+    if config.get("constrainramspace") == "yes" and "cgroup" in tasks:
+        memory = "cgroup"
+    elif "OverMemoryKill" in config.get("jobacctgatherparams", ""):
+        memory = "polled"
+    cores = "cgroup" if "cgroup" in tasks and config.get("constraincores") == "yes" else "none"
+    if cores == "none" and "affinity" in tasks:
+        cores = "affinity"
+    kept = config.get("minjobage", "300").split()[0]
+    return Facts(
+        version=config["slurm_version"],
+        name=config.get("clustername", ""),
+        accounting=config.get("accountingstoragetype", "").endswith("slurmdbd"),
+        boot=config.get("boot_time", "") or "unknown",
+        kept_s=int(kept) if kept.isdigit() else 300,
+        enforced={"cores": cores, "memory": memory, "wall_time": "slurm"},
+    )
+
+
+def loads_of(nodes: Sequence[NodeRow], jobs: Sequence[LoadRow], facts: Facts) -> tuple[NodeLoad, ...]:
+    """One per partition that has nodes. Unusable nodes count in nothing but the largest node."""
+    loads = []
+    for partition in dict.fromkeys(n.partition for n in nodes):
+        all_ = [n for n in nodes if n.partition == partition]
+        here = [n for n in all_ if n.usable]
+        mine = [j for j in jobs if j.partition == partition]
+        gpus = sum(sum(n.gpus.values()) for n in here)
+        loads.append(
+            NodeLoad(
+                partition,
+                cores=(sum(n.cpus[3] - n.cpus[2] for n in here), sum(n.cpus[1] for n in here)),
+                memory_mib=(
+                    sum(n.memory_mib for n in here),
+                    sum(max(n.memory_mib - n.used_mib, 0) for n in here),
+                ),
+                gpus=(gpus, max(gpus - sum(n.used_gpus for n in here), 0)),
+                largest=(
+                    max(n.cpus[3] for n in all_),
+                    max(n.memory_mib for n in all_),
+                    max(sum(n.gpus.values()) for n in all_),
+                ),
+                running=tuple((j.left_s, j.cores, j.memory_mib, j.gpus) for j in mine if j.running),
+                waiting=tuple((j.wall_s, j.cores, j.memory_mib, j.gpus) for j in mine if not j.running),
+                enforced=facts.enforced,
+            )
+        )
+    return tuple(loads)
+
+
+def check(request: SubmitRequest, nodes: Sequence[NodeRow]) -> None:
+    """Refuse what Slurm would accept and never start. Where the partition is unknown here, Slurm decides."""
+    here = [n for n in nodes if n.partition == request.partition]
+    if not here:
+        return
+    for what, wanted, most in (
+        ("cores", request.cores, max(n.cpus[3] for n in here)),
+        ("memory_mib", request.memory_mib, max(n.memory_mib for n in here)),
+        ("gpus", request.gpus, max(sum(n.gpus.values()) for n in here)),
+        ("nodes", request.nodes, len(here)),
+    ):
+        if wanted > most:
+            raise SiteRefused("site.impossible", f"{what} {wanted}: partition {request.partition} has at most {most}")
+    limits = {n.limit_s for n in here}
+    if None not in limits and request.wall_s > max(x for x in limits if x is not None):
+        raise SiteRefused(
+            "site.time_limit", f"wall time {request.wall_s} s is above the limit of partition {request.partition}"
+        )

@@ -1,0 +1,323 @@
+"""A site's filesystem over SFTP, on the connection that its shells use too. Many files at once go through the shell.
+
+Jobs run under the account that reads here, so a link that a job plants leads nowhere that the job could not read itself; the last
+component of a path is not followed all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import secrets
+import shlex
+import stat
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tidegrid.connectors.contract import Claim, FileInfo, SiteRefused, SiteUnsure, SpoolEntry
+from tidegrid.connectors.globbing import matcher
+from tidegrid.connectors.slurm.shell import Output, Shell
+from tidegrid.connectors.slurm.ssh import SshLink
+from tidegrid.domain.errors import InvalidInput, NoSpace, NotFound
+
+if TYPE_CHECKING:
+    import asyncssh
+
+CHUNK = 4 << 20  # asyncssh cuts it into blocks of the size that servers accept, many under way at once
+BODY_LIMIT = 4096
+AT_ONCE = 32
+_SPOOLED = re.compile(r"^([0-9a-z]{1,32})\.(\d{1,9})\.(\d{1,9})\.(mark|gaveup|end)$")
+
+
+class SftpFiles:
+    """SiteFiles below `root`, an absolute path there. timeout_s: of one small operation.
+
+    Errors: NoSpace (staging.no_space), NotFound (staging.missing), InvalidInput (staging.path), SiteUnsure for all else.
+    """
+
+    def __init__(self, link: SshLink, shell: Shell, root: str, *, timeout_s: float = 30.0) -> None:
+        if not root.startswith("/"):
+            raise InvalidInput("staging.path", f"the site's root {root!r} is not absolute")
+        self.root = root.rstrip("/")
+        self._link, self._shell, self._timeout_s = link, shell, timeout_s
+        self._client: asyncssh.SFTPClient | None = None
+        self._client_of: Any = None  # the connection that it lives on
+        self._opening = asyncio.Lock()
+        self._gate = asyncio.Semaphore(AT_ONCE)
+
+    async def prepare(self) -> None:
+        """Make the root and its spool (0700)."""
+        async with self._sftp(self.root) as sftp:
+            await self._makedirs(sftp, f"{self.root}/spool")
+
+    async def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        whole = self._whole(path)
+        parent, _, _ = whole.rpartition("/")
+        temporary = f"{parent}/.{secrets.token_hex(8)}"
+        async with self._sftp(path) as sftp:
+            import asyncssh
+
+            attributes = asyncssh.SFTPAttrs(permissions=mode)
+            try:
+                file = await sftp.open(temporary, "xb", attributes)
+            except asyncssh.SFTPNoSuchFile:
+                await self._makedirs(sftp, parent)
+                file = await sftp.open(temporary, "xb", attributes)
+            try:
+                async with file:
+                    await file.write(data)
+                    await _fsync(file)
+                await sftp.posix_rename(temporary, whole)
+            except BaseException:
+                with contextlib.suppress(asyncssh.Error, OSError):
+                    await sftp.remove(temporary)
+                raise
+
+    async def put(self, local: str, path: str, *, offset: int = 0) -> int:
+        whole, size = self._whole(path), offset
+        async with self._sftp(path, limited=False) as sftp:
+            import asyncssh
+
+            mode = "r+b" if offset else "wb"
+            attributes = asyncssh.SFTPAttrs(permissions=0o600)
+            try:
+                file = await sftp.open(whole, mode, attributes)
+            except asyncssh.SFTPNoSuchFile:
+                if offset:
+                    raise
+                await self._makedirs(sftp, whole.rpartition("/")[0])
+                file = await sftp.open(whole, mode, attributes)
+            async with file:
+                source = await asyncio.to_thread(open, local, "rb")
+                try:
+                    await asyncio.to_thread(source.seek, offset)
+                    while data := await asyncio.to_thread(source.read, CHUNK):
+                        await self._moving(file.write(data, offset))
+                        offset += len(data)
+                finally:
+                    source.close()
+                await _fsync(file)
+                size = int((await file.stat()).size or 0)
+        return size
+
+    async def get(self, path: str, local: str, *, offset: int = 0) -> int:
+        size = offset
+        async with self._sftp(path, limited=False) as sftp:
+            await self._regular(sftp, path)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (0 if offset else os.O_TRUNC)
+            target = await asyncio.to_thread(os.open, local, flags, 0o600)
+            try:
+                async with await sftp.open(self._whole(path), "rb") as file:
+                    while data := await self._moving(file.read(CHUNK, offset)):
+                        await asyncio.to_thread(_write_all, target, data, offset)
+                        offset += len(data)
+                await asyncio.to_thread(os.fsync, target)
+                size = os.fstat(target).st_size
+            finally:
+                os.close(target)
+        return size
+
+    async def read(self, path: str, *, offset: int = 0, limit: int = 65536) -> bytes:
+        data: Any = b""
+        async with self._sftp(path) as sftp:
+            import asyncssh
+
+            with contextlib.suppress(asyncssh.SFTPNoSuchFile):
+                await self._regular(sftp, path)
+                async with await sftp.open(self._whole(path), "rb") as file:
+                    data = await file.read(limit, offset)
+        return bytes(data)
+
+    async def glob(self, directory: str, patterns: Sequence[str], *, limit: int = 10_000) -> list[FileInfo]:
+        """Paths are relative to `directory`, sorted. SiteRefused (site.too_many_files) above the limit."""
+        where = shlex.quote(self._whole(directory))
+        answer = await self._find(where)
+        matches = matcher(tuple(patterns))
+        found: list[FileInfo] = []
+        for line in answer.stdout.split("\0"):
+            size, _, path = line.partition(" ")
+            if not path or not matches(path):
+                continue
+            with contextlib.suppress(UnicodeEncodeError):
+                path.encode()  # a name that is no UTF-8 cannot be shown or stored
+                found.append(FileInfo(path, int(size)))
+            if len(found) > limit:
+                raise SiteRefused("site.too_many_files", f"more than {limit} files below {directory} match")
+        return sorted(found, key=lambda f: f.path)
+
+    async def _find(self, where: str) -> Output:
+        answer = await self._shell.run(
+            f"[ -d {where} ] || exit 0; cd {where} && find -P . -type f -printf '%s %P\\0'", timeout=self._timeout_s
+        )
+        if answer.rc != 0 and any("No such file" not in x for x in answer.stderr.splitlines()):
+            raise SiteUnsure(f"{where}: {answer.stderr.strip()[:300]}", silent=False)
+        return answer
+
+    async def sha256(self, path: str) -> str:
+        """By the site itself, so that nothing travels."""
+        whole = shlex.quote(self._whole(path))
+        answer = await self._shell.run(f"[ -f {whole} ] || exit 44; sha256sum -b <{whole}", timeout=3600)
+        if answer.rc == 44:
+            raise NotFound("staging.missing", f"{self._at(path)}: no such file")
+        digest = answer.stdout.split(" ")[0]
+        if answer.rc != 0 or not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise SiteUnsure(f"{self._at(path)}: sha256sum: {answer.stderr.strip()[:200]}", silent=False)
+        return digest
+
+    async def claim(self, directory: str, task: int, restart: int, holder: str) -> Claim:
+        at = self._whole(directory)
+        fence = f"{at}/fence-{task}.{restart}"
+        async with self._sftp(directory) as sftp:
+            import asyncssh
+
+            for first in (True, False):
+                try:
+                    await sftp.symlink(holder, fence)
+                    break
+                except asyncssh.SFTPNoSuchFile:
+                    if not first:
+                        raise
+                    # made where it is missing: a staging that lands late must find the fence already taken
+                    await self._makedirs(sftp, at)
+                except asyncssh.SFTPFailure:
+                    break  # it exists (SFTP 3 has no word for that), or the readlink says what is wrong
+            held = await sftp.readlink(fence)
+            text = held.decode() if isinstance(held, bytes) else str(held)
+        return Claim(text == holder, text)
+
+    async def spool(self) -> list[SpoolEntry]:
+        where = shlex.quote(f"{self.root}/spool")
+        answer = await self._shell.run(
+            f"cd {where} || exit 44; find . -maxdepth 1 -type f -size -9 ! -name '.*' -exec grep -aHm1 '' {{}} +; :",
+            timeout=self._timeout_s,
+        )
+        if answer.rc != 0 or any("No such file" not in x for x in answer.stderr.splitlines()):
+            raise SiteUnsure(f"{self._at('spool')}: {answer.stderr.strip()[:300]}", silent=False)
+        entries = []
+        for line in answer.stdout.split("\n"):
+            name, colon, body = line.removeprefix("./").partition(":")
+            match = _SPOOLED.match(name)
+            if match is None or not colon or len(body) > BODY_LIMIT:
+                continue
+            with contextlib.suppress(UnicodeEncodeError):
+                body.encode()
+                entries.append(SpoolEntry(name, match[4], match[1], int(match[2]), int(match[3]), f"{body}\n"))
+        return sorted(entries, key=lambda e: e.file)
+
+    async def unspool(self, files: Sequence[str]) -> list[str]:
+        for name in files:
+            if _SPOOLED.match(name) is None:
+                raise InvalidInput("staging.path", f"{name!r} is no spool file")
+        there = await asyncio.gather(*(self._unlink(f"{self.root}/spool/{name}") for name in files))
+        return [name for name, was in zip(files, there, strict=True) if was]
+
+    async def remove(self, directory: str) -> None:
+        whole = self._whole(directory)
+        if whole.rpartition("/")[0] == self.root:
+            raise InvalidInput("staging.path", f"{directory!r} is not an attempt's directory")
+        answer = await self._shell.run(f"rm -rf -- {shlex.quote(whole)}", timeout=600)
+        if answer.rc != 0:
+            raise SiteUnsure(f"{self._at(directory)}: {answer.stderr.strip()[:300]}", silent=False)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            self._client.exit()
+            self._client = None
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _whole(self, path: str) -> str:
+        parts = [p for p in path.split("/") if p not in ("", ".")]
+        if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+            raise InvalidInput("staging.path", f"{path!r} is not a path below the site's root")
+        return "/".join((self.root, *parts))
+
+    def _at(self, path: str) -> str:
+        return f"{self._link.target}: {self.root}/{path}"
+
+    @contextlib.asynccontextmanager
+    async def _sftp(self, path: str, *, limited: bool = True) -> AsyncIterator[asyncssh.SFTPClient]:
+        """The client, with a limit on time where wanted, and its errors in the contract's words."""
+        import asyncssh
+
+        try:
+            async with self._gate, asyncio.timeout(self._timeout_s if limited else None):
+                yield await self._open()
+        except TimeoutError:
+            self._client = None
+            raise SiteUnsure(f"{self._at(path)}: no answer within {self._timeout_s:g} s") from None
+        except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+            raise NotFound("staging.missing", f"{self._at(path)}: no such file") from None
+        except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as e:
+            self._client = None
+            raise SiteUnsure(f"{self._at(path)}: {e.reason}") from None
+        except asyncssh.SFTPError as e:
+            if isinstance(e, (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded)) or await self._full():
+                raise NoSpace(
+                    "staging.no_space", f"{self._at(path)}: {e.reason}",
+                    hint="free space at the site, or raise its quota, and try again",
+                ) from None  # fmt: skip
+            raise SiteUnsure(f"{self._at(path)}: {e.reason}", silent=False) from None
+        except asyncssh.Error as e:
+            self._client = None
+            raise SiteUnsure(f"{self._at(path)}: {e.reason}") from None
+
+    async def _open(self) -> asyncssh.SFTPClient:
+        async with self._opening:
+            connection = await self._link.connection()
+            if self._client is None or self._client_of is not connection:
+                self._client, self._client_of = await connection.start_sftp_client(), connection
+            return self._client
+
+    async def _full(self) -> bool:
+        """SFTP 3 says `Failure` for a full disk: ask the site whether it is one."""
+        root = shlex.quote(self.root)
+        try:
+            probe = f"{root}/.{secrets.token_hex(8)}"
+            answer = await self._shell.run(
+                f"dd if=/dev/zero of={probe} bs=65536 count=1 conv=fsync; rm -f {probe}", timeout=10
+            )
+        except SiteUnsure:
+            return False
+        return "No space left" in answer.stderr or "quota exceeded" in answer.stderr.lower()
+
+    async def _moving(self, step: Any) -> Any:
+        """One chunk of a long transfer: the whole may take hours, a chunk not."""
+        async with asyncio.timeout(self._timeout_s * 4):
+            return await step
+
+    async def _makedirs(self, sftp: asyncssh.SFTPClient, path: str) -> None:
+        import asyncssh
+
+        await sftp.makedirs(path, asyncssh.SFTPAttrs(permissions=0o700), exist_ok=True)
+
+    async def _regular(self, sftp: asyncssh.SFTPClient, path: str) -> None:
+        mode = (await sftp.lstat(self._whole(path))).permissions or 0
+        if not stat.S_ISREG(mode):
+            raise InvalidInput("staging.path", f"{path} is no regular file: links are not followed")
+
+    async def _unlink(self, whole: str) -> bool:
+        import asyncssh
+
+        there = False
+        async with self._sftp(whole) as sftp:
+            with contextlib.suppress(asyncssh.SFTPNoSuchFile):
+                await sftp.remove(whole)
+                there = True
+        return there
+
+
+async def _fsync(file: Any) -> None:
+    import asyncssh
+
+    with contextlib.suppress(asyncssh.SFTPOpUnsupported):
+        await file.fsync()
+
+
+def _write_all(target: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        n = os.pwrite(target, view, offset)
+        view, offset = view[n:], offset + n

@@ -1,0 +1,264 @@
+"""A platform in memory, for tests of what lies above it: jobs end when a test says so. Accounts and events are in a real
+store; everything else is a dictionary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.parts.stores import Ticks, make_ids
+from tidegrid.domain.actor import Actor, require_change_job, sees
+from tidegrid.domain.errors import Conflict, InsufficientFunds, NotFound
+from tidegrid.domain.ids import parse, show
+from tidegrid.domain.money import format_amount
+from tidegrid.server.auth import digest
+from tidegrid.server.fields import iso
+from tidegrid.store import events, orgs
+from tidegrid.store.engine import Store
+from tidegrid.store.scope import Scope
+
+View = dict[str, Any]
+_APP = {
+    "id": "echo", "version": "0" * 64, "title": {"en": "Echo", "zh": "回声"}, "summary": {"en": "Says it again"},
+    "params": {"type": "object", "properties": {"text": {"type": "string"}, "times": {"type": "integer", "default": 1}},
+               "required": ["text"]},
+}  # fmt: skip
+_CANDIDATE = {
+    "partition": "east/cpu", "region": "华东", "supply": "co_built", "start_now": 1.0, "wait_p50_s": 0, "wait_p90_s": 2,
+    "staging_s": 0, "run_p50_s": 60, "run_p90_s": 300, "price": {"amount": "0.01", "currency": "CNY"},
+}  # fmt: skip
+
+
+class FakePlatform:
+    """`ports.Platform` without clusters. `finish` ends a job; `fail` makes the next call raise."""
+
+    def __init__(self, store: Store, home: Path) -> None:
+        self.store, self.home, self.clock = store, home, Ticks()
+        self.ids = make_ids(7, self.clock)
+        self.rows: dict[str, View] = {}
+        self.keys: dict[tuple[int, str], tuple[str, list[str]]] = {}
+        self.log: dict[str, bytes] = {}
+        self.balances: dict[int, int] = {}
+        self.deposits: set[tuple[int, str]] = set()
+        self.raises: Exception | None = None
+        self.calls: list[str] = []
+
+    def now(self) -> int:
+        return self.clock()
+
+    # for tests -----------------------------------------------------------------------------------------------------------
+
+    def account(self, org: str, user: str, role: str) -> str:
+        """A token of a user, who and whose organisation are made where missing."""
+        secret = f"tide_{org}_{user}_{role}"
+
+        def work(conn: Any) -> None:
+            at = self.now()
+            if orgs.get_org(conn, org) is None:
+                org_id = self.ids.new()
+                orgs.create_org(conn, id=org_id, name=org, at=at)
+                orgs.create_project(conn, id=self.ids.new(), org_id=org_id, name="default", at=at)
+            org_row = orgs.get_org(conn, org)
+            assert org_row is not None
+            if orgs.get_user(conn, org_row["id"], user) is None:
+                orgs.create_user(conn, id=self.ids.new(), org_id=org_row["id"], name=user, role=role, at=at)
+            user_row = orgs.get_user(conn, org_row["id"], user)
+            assert user_row is not None
+            orgs.create_token(conn, id=self.ids.new(), org_id=org_row["id"], user_id=user_row["id"],
+                              hash=digest(secret), at=at, label="test")  # fmt: skip
+
+        self.store.write_sync(work)
+        return secret
+
+    def finish(self, job_id: str, state: str = "succeeded", reason: str = "", outputs: dict[str, bytes] | None = None) -> None:
+        row = self.rows[job_id]
+        row["view"] |= {"state": state, "reason": reason, "started_at": row["view"]["created_at"], "ended_at": iso(self.now())}
+        for path, data in (outputs or {}).items():
+            file = self._results(job_id) / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+            row["outputs"].append({"path": path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "state": "done"})
+        self._event("job.ended", row["org_id"], job_id)
+
+    def _results(self, job_id: str) -> Path:
+        return self.home / "results" / job_id
+
+    def _event(self, kind: str, org_id: int, job_id: str) -> None:
+        number = parse("job", job_id)
+        self.store.write_sync(lambda c: events.append(c, kind=kind, at=self.now(), org_id=org_id, job_id=number))
+
+    # the port ------------------------------------------------------------------------------------------------------------
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if self.raises is not None:
+            error, self.raises = self.raises, None
+            raise error
+
+    def _row(self, actor: Actor, job_id: str) -> View:
+        row = self.rows.get(job_id)
+        if row is None or not sees(actor, row["org_id"]):
+            raise NotFound("job.unknown", f"there is no job {job_id}")
+        return row
+
+    async def submit(self, actor: Actor, body: View, key: str | None) -> View:
+        return (await self.submit_many(actor, [body], key))[0]
+
+    async def submit_many(self, actor: Actor, bodies: list[View], key: str | None) -> list[View]:
+        self._called("submit")
+        text = json.dumps(bodies, sort_keys=True)
+        if key is not None and (actor.org_id, key) in self.keys:
+            known, made = self.keys[actor.org_id, key]
+            if known != text:
+                raise Conflict("idempotency.other_body", "this key was used for another request")
+            return [self.rows[j]["view"] for j in made]
+        for body in bodies:
+            if body["app"].partition("@")[0] not in ("echo", "script"):
+                raise NotFound("app.unknown", f"there is no application {body['app']!r}")
+            if body.get("resources", {}).get("cores", 1) > 1000:
+                raise InsufficientFunds("balance.insufficient", "this needs 9 CNY; 1 CNY is available",
+                                        details={"needed": "9.00", "available": "1.00"})  # fmt: skip
+        out = []
+        for body in bodies:
+            job_id = show("job", self.ids.new())
+            view = {
+                "id": job_id, "org": actor.org, "project": body.get("project", "default"), "user": actor.user,
+                "name": body.get("name", ""), "app": body["app"], "app_version": "0" * 64,
+                "state": "held" if body.get("held") else "pending", "reason": "", "tasks": 1,
+                "resources": {"cores": 1, "memory_mib": 256, "gpus": 0, "gpu_type": "", "wall_s": 600} | body.get("resources", {}),
+                "objective": body.get("objective", "balanced"), "created_at": iso(self.now()), "started_at": None,
+                "ended_at": None, "moved": 0, "cost": {"amount": "0.001234", "currency": "CNY"}, "attempts": [],
+            }  # fmt: skip
+            self.rows[job_id] = {"org_id": actor.org_id, "user_id": actor.user_id, "body": body, "view": view, "outputs": []}
+            self._event("job.created", actor.org_id, job_id)
+            out.append(view)
+        if key is not None:
+            self.keys[actor.org_id, key] = (text, [v["id"] for v in out])
+        return out
+
+    async def offers(self, actor: Actor, body: View) -> View:
+        self._called("offers")
+        return {"offers": [_CANDIDATE], "refusals": {"architecture": 2}, "partitions": 3}
+
+    async def explain(self, actor: Actor, job_id: str) -> View:
+        view = self._row(actor, job_id)["view"]
+        made = {"at": view["created_at"], "chosen": "east/cpu", "snapshot": "ab", "policy": "cd",
+                "candidates": [_CANDIDATE], "refusals": {"architecture": 2}, "partitions": 3}  # fmt: skip
+        return {"job": job_id, "state": view["state"], "reason": view["reason"], "decisions": [made], "events": []}
+
+    async def _wish(self, actor: Actor, job_id: str, state: str) -> View:
+        row = self._row(actor, job_id)
+        require_change_job(actor, row["org_id"], row["user_id"], job_id)
+        row["view"]["state"] = state
+        return row["view"]
+
+    async def cancel(self, actor: Actor, job_id: str) -> View:
+        return await self._wish(actor, job_id, "cancelled")
+
+    async def hold(self, actor: Actor, job_id: str) -> View:
+        return await self._wish(actor, job_id, "held")
+
+    async def release(self, actor: Actor, job_id: str) -> View:
+        return await self._wish(actor, job_id, "pending")
+
+    async def job(self, actor: Actor, job_id: str) -> View:
+        self._called("job")
+        return self._row(actor, job_id)["view"]
+
+    async def jobs(
+        self, actor: Actor, *, state: str | None = None, project: str | None = None, limit: int = 50,
+        after: str | None = None,
+    ) -> tuple[list[View], str | None]:  # fmt: skip
+        self._called("jobs")
+        views = [r["view"] for i, r in sorted(self.rows.items(), reverse=True)
+                 if sees(actor, r["org_id"]) and (after is None or i < after)
+                 and state in (None, r["view"]["state"]) and project in (None, r["view"]["project"])]  # fmt: skip
+        return views[:limit], views[limit - 1]["id"] if len(views) > limit else None
+
+    async def logs(self, actor: Actor, job_id: str, task: int, stream: str, offset: int, limit: int) -> bytes:
+        self._row(actor, job_id)
+        return self.log.get(f"{job_id}.{stream}", b"")[offset : offset + limit]
+
+    async def outputs(self, actor: Actor, job_id: str) -> list[View]:
+        return list(self._row(actor, job_id)["outputs"])
+
+    async def output_path(self, actor: Actor, job_id: str, path: str) -> Path:
+        self._row(actor, job_id)
+        return self._results(job_id) / path
+
+    async def upload(self, actor: Actor, chunks: AsyncIterator[bytes]) -> View:
+        hashed, size = hashlib.sha256(), 0
+        async for chunk in chunks:
+            hashed.update(chunk)
+            size += len(chunk)
+        return {"sha256": hashed.hexdigest(), "size": size}
+
+    async def apps(self) -> Sequence[View]:
+        return [_APP]
+
+    async def app(self, id: str) -> View:
+        if id.partition("@")[0] != "echo":
+            raise NotFound("app.unknown", f"there is no application {id!r}")
+        return _APP
+
+    async def network_apply(self, actor: Actor, text: str, dry_run: bool) -> View:
+        self._called("network_apply")
+        return {"changes": [{"text": "+ clusters.east"}] if "east" in text else [], "applied": not dry_run}
+
+    async def network_show(self, actor: Actor) -> View:
+        return {"source": "clusters: []\n"}
+
+    async def clusters(self, actor: Actor) -> list[View]:
+        return [{"name": "east", "region": "华东", "health": "up", "drained": False,
+                 "live_attempts": 0,
+                 "partitions": [{"name": "cpu", "arch": "x86_64", "nodes": 2, "cores_per_node": 4, "core_hour": "0.05",
+                                 "supply": "co_built"}]}]  # fmt: skip
+
+    async def cluster_command(self, actor: Actor, name: str, command: str) -> View:
+        if name != "east":
+            raise NotFound("cluster.unknown", f"there is no cluster {name!r}")
+        return {"name": name, "drained": command == "drain"}
+
+    async def usage(
+        self, actor: Actor, *, org: str | None = None, job_id: str | None = None, limit: int = 100,
+        after: str | None = None,
+    ) -> tuple[list[View], str | None]:  # fmt: skip
+        if org is not None:
+            await self._org(actor, org)
+        if job_id is not None:
+            self._row(actor, job_id)
+        return [], None
+
+    async def _org(self, actor: Actor, org: str) -> int:
+        row = await self.store.read(lambda c: orgs.get_org(c, org))
+        if row is None or not sees(actor, row["id"]):
+            raise NotFound("org.unknown", f"there is no organisation {org!r}")
+        return int(row["id"])
+
+    async def balance(self, actor: Actor, org: str) -> View:
+        org_id = await self._org(actor, org)
+        return {"org": org, "available": format_amount(self.balances.get(org_id, 0)), "currency": "CNY"}
+
+    async def deposit(self, actor: Actor, org: str, amount: int, key: str) -> View:
+        org_id = await self._org(actor, org)
+        if (org_id, key) not in self.deposits:
+            self.deposits.add((org_id, key))
+            self.balances[org_id] = self.balances.get(org_id, 0) + amount
+        return await self.balance(actor, org)
+
+    async def journal_check(self, actor: Actor) -> View:
+        return {"balanced": True}
+
+    async def events(
+        self, actor: Actor, after: int, kinds: Sequence[str] = (), job_id: str | None = None, limit: int = 500
+    ) -> list[View]:
+        number = parse("job", job_id) if job_id and self._row(actor, job_id) else None
+        found = await self.store.read(
+            lambda c: events.after(c, Scope(actor.scope_org), after, kinds=kinds, job_id=number, limit=limit)
+        )
+        return [{"seq": e["seq"], "at": iso(e["at"]), "kind": e["kind"], "cluster": e["cluster"] or None,
+                 "job": show("job", e["job_id"]) if e["job_id"] else None, "body": dict(e["body"])}
+                for e in found]  # fmt: skip
