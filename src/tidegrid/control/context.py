@@ -1,0 +1,99 @@
+"""What the loops share: effects, settings, and the two signals that wake them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy import Connection
+
+from tidegrid.domain.clock import SECOND, Clock
+from tidegrid.domain.ids import Ids
+
+if TYPE_CHECKING:
+    from tidegrid.connectors.contract import Connector
+    from tidegrid.store.engine import Store
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Times in seconds.
+
+    tick: between two looks at a cluster; call: limit of one call to a cluster; silent_after: without an answer, a cluster
+    is silent and its movable jobs are placed elsewhere; permit_wait: how long a prologue waits for its permit; lease: life
+    of the site's lease; skew: allowance for the site's clock; movable_after: predicted wait or run above which a job is
+    movable by default; resubmit: pause before a part without a candidate is looked at again.
+    """
+
+    tick: float = 0.25
+    call: float = 10.0
+    silent_after: float = 15.0
+    permit_wait: int = 120
+    lease: int = 60
+    kill_grace: int = 5
+    skew: int = 5
+    movable_after: int = 60
+    resubmit: float = 2.0
+    max_refusals: int = 4
+    submissions_at_once: int = 8
+    place_at_once: int = 500
+    transfers_at_once: int = 4
+
+
+@dataclass
+class Context:
+    """token: this server's fencing token; connectors: by cluster name."""
+
+    store: Store
+    clock: Clock
+    ids: Ids
+    home: Path
+    settings: Settings
+    connectors: dict[str, Connector] = field(default_factory=dict)
+    token: int = 0
+    events: dict[str, asyncio.Event] = field(default_factory=dict)
+    _writing: threading.local = field(default_factory=threading.local)
+    sending: set[int] = field(default_factory=set)  # attempts whose submission this process has under way
+    said: set[tuple[int, str]] = field(default_factory=set)  # anomalies already recorded by this process
+
+    def event(self, name: str) -> asyncio.Event:
+        """What a loop waits on: `submit`, `fetch`, or a cluster's name."""
+        return self.events.setdefault(name, asyncio.Event())
+
+    def wake(self, name: str) -> None:
+        """Wake a loop. Said inside a transaction, it is done after the commit: the loop must see what it is woken for."""
+        collected: set[str] | None = getattr(self._writing, "wakes", None)
+        if collected is None:
+            self.event(name).set()
+        else:
+            collected.add(name)
+
+    async def write(self, fn: Callable[[Connection], T]) -> T:
+        """`store.write`, then the wakes that `fn` asked for."""
+        wakes: set[str] = set()
+
+        def run(conn: Connection) -> T:
+            wakes.clear()  # the store may run it again
+            self._writing.wakes = wakes
+            try:
+                return fn(conn)
+            finally:
+                self._writing.wakes = None
+
+        result = await self.store.write(run)
+        for name in wakes:
+            self.event(name).set()
+        return result
+
+    def now(self) -> int:
+        return self.clock.now()
+
+    def micro(self, seconds: float) -> int:
+        return int(seconds * SECOND)

@@ -1,0 +1,228 @@
+"""Evidence into rows: apply `domain.attempt.step`, record what changed, settle what ended. Inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+
+from tidegrid import ledger
+from tidegrid.control import metering
+from tidegrid.control.context import Context
+from tidegrid.domain.attempt import (
+    NEVER_STARTED,
+    STRENGTH,
+    Attempt,
+    Ended,
+    Evidence,
+    Execution,
+    Reason,
+    RefusedBySite,
+    State,
+    Witness,
+    narrow,
+    step,
+)
+from tidegrid.domain.job import part_done
+from tidegrid.domain.ranges import compress, expand
+from tidegrid.store import attempts, events, jobs
+from tidegrid.store.attempts import Stored
+
+
+@dataclass
+class Batch:
+    """One transaction of evidence. touched: jobs whose projection must be refreshed."""
+
+    conn: Connection
+    ctx: Context
+    now: int
+    touched: set[int] = field(default_factory=set)
+
+    def apply(self, stored: Stored, evidence: Iterable[Evidence]) -> Attempt:
+        """Apply the pieces in order; returns the attempt as it is now."""
+        before = after = stored.attempt
+        for ev in evidence:
+            if isinstance(ev, Ended):
+                self._late_end(stored, after, ev)
+            result = step(after, ev)
+            after = result.attempt
+            for text in result.anomalies:
+                self.anomaly(stored, text, type(ev).__name__)
+            if isinstance(ev, RefusedBySite) and after.reason is Reason.REFUSED and before.live:
+                self._refused(stored, ev)
+        if after is before or after == before:
+            return after
+        self._save(stored, after)
+        return after
+
+    def anomaly(self, stored: Stored, text: str, evidence: str) -> None:
+        """Recorded once per attempt, text and process: contradiction repeats itself every tick."""
+        if (stored.attempt.id, text) in self.ctx.said:
+            return
+        self.ctx.said.add((stored.attempt.id, text))
+        self._event(stored, "attempt.anomaly", {"text": text, "evidence": evidence})
+
+    def _event(self, stored: Stored, kind: str, body: dict[str, Any]) -> None:
+        row = stored.row
+        events.append(
+            self.conn, kind=kind, at=self.now, org_id=row["org_id"], job_id=row["job_id"],
+            attempt_id=row["id"], cluster=row["cluster"], body=body,
+        )  # fmt: skip
+
+    def _save(self, stored: Stored, after: Attempt) -> None:
+        before, row = stored.attempt, stored.row
+        cols: dict[str, Any] = {}
+        starts = [e.started_at for e in after.executions if e.started_at is not None]
+        if starts and min(starts) != row["started_at"]:
+            cols["started_at"] = min(starts)
+        if after.state is State.QUEUED and row["queued_at"] is None:
+            cols["queued_at"] = self.now
+        ended = after.state is State.ENDED and before.live
+        if ended:
+            ends = [e.ended_at for e in after.executions if e.ended_at is not None]
+            cols["ended_at"] = max(ends) if ends else self.now
+            cols["fetched"] = not after.may_have_started
+        attempts.save(self.conn, stored, after, **cols)
+        if after.state is not before.state:
+            body: dict[str, Any] = {"state": str(after.state), "was": str(before.state), "partition": row["partition"]}
+            if after.reason:
+                body["reason"] = str(after.reason)
+            if after.detail:
+                body["detail"] = after.detail
+            self._event(stored, "attempt.state", body)
+            self.touched.add(row["job_id"])
+        elif "started_at" in cols:
+            self.touched.add(row["job_id"])
+        old = {(e.task, e.restart): e for e in before.executions}
+        for e in after.executions:
+            was = old.get((e.task, e.restart))
+            if e.ended and (was is None or not was.ended):
+                metering.settle_execution(self.conn, self.ctx, stored, e, self.now)
+        if ended:
+            self.close(stored, after)
+
+    def _late_end(self, stored: Stored, a: Attempt, ev: Ended) -> None:
+        """A true witness after a provisional end: the state stays, the money is corrected."""
+        e = a.execution(ev.task, ev.restart)
+        if e is None or e.source is not Witness.PROVISIONAL or not e.ended or e.reason in NEVER_STARTED:
+            return
+        if STRENGTH[ev.source] > STRENGTH[e.source] and ev.started_at is not None:
+            fixed = Execution(
+                e.task, e.restart, e.nonce, ev.native_id, ev.started_at, ev.ended_at, e.reason, ev.exit_code, ev.source
+            )
+            metering.settle_execution(self.conn, self.ctx, stored, fixed, self.now)
+
+    def _refused(self, stored: Stored, ev: RefusedBySite) -> None:
+        part = jobs.part(self.conn, stored.row["part_id"], lock=True)
+        if part is not None:
+            excluded = set(part["excluded"].split()) | {f"{stored.row['cluster']}/{stored.row['partition']}"}
+            jobs.update_part(self.conn, part["id"], refusals=part["refusals"] + 1, excluded=" ".join(sorted(excluded)))
+
+    def close(self, stored: Stored, after: Attempt) -> None:
+        """The attempt has ended: release its hold, settle its part or give its tasks back to be placed."""
+        row = stored.row
+        part = jobs.part(self.conn, row["part_id"], lock=True)
+        assert part is not None
+        ledger.release(self.conn, self.ctx.ids, self.now, row["id"])
+        attempts.update_row(self.conn, row["id"], settled=True)
+        last: dict[int, Execution] = {}
+        for e in after.executions:
+            if e.task not in last or e.restart > last[e.task].restart:
+                last[e.task] = e
+        tasks = expand(after.tasks)
+        if any(e.reason is Reason.REFUSED and not e.gave_up for e in last.values()):
+            # its prologue would not start it: counted, so that a site where none can does not get it for ever
+            part = {**part, "refusals": part["refusals"] + 1}
+            jobs.update_part(self.conn, part["id"], refusals=part["refusals"])
+        redo = []
+        worst: Reason = Reason.OK
+        exits: list[str] = []
+        order = list(Reason)
+        for t in tasks:
+            e_ = last.get(t)
+            reason = (e_.reason if e_ is not None and e_.reason else after.reason) or Reason.LOST
+            started = e_ is not None and reason not in NEVER_STARTED and not e_.gave_up
+            settled = part_done(
+                reason,
+                started=started,
+                restartable=after.restartable,
+                refusals=part["refusals"],
+                max_refusals=self.ctx.settings.max_refusals,
+            )
+            if not settled and not row["cancel_wanted"]:
+                redo.append(t)
+                continue
+            if not settled:
+                reason = Reason.CANCELLED  # it would be placed again, and is not wanted any more
+            worst = max(worst, reason, key=order.index)
+            if reason not in (Reason.OK, Reason.CANCELLED):
+                exits.append(_say(t, reason, e_, len(tasks) > 1))
+        self.touched.add(row["job_id"])
+        where = f"{row['cluster']}/{row['partition']}"
+        if not redo:
+            jobs.update_part(self.conn, part["id"], done=True, placed=False, reason=str(worst))
+            if exits:
+                more = f" and {len(exits) - 3} more" if len(exits) > 3 else ""
+                text = f"{'; '.join(exits[:3])}{more} on {where}"
+                jobs.update_job(self.conn, row["job_id"], reason=f"{text}: {after.detail}" if after.detail else text)
+            return
+        self._give_back(stored, part, tuple(redo), len(tasks), worst)
+
+    def _give_back(self, stored: Stored, part: Any, redo: tuple[int, ...], of: int, worst: Reason) -> None:
+        """The tasks in `redo` are to be placed again: in this part if they are all of it, else in a new one."""
+        row = stored.row
+        again = row["hold"] * len(redo) // of
+        job = jobs.many(self.conn, [row["job_id"]])[row["job_id"]]
+        jobs.update_job(self.conn, row["job_id"], reserved=job["reserved"] + again, moved=job["moved"] + 1)
+        pause = self.now + self.ctx.micro(0.2 if part["refusals"] == 0 else 1.0)
+        if len(redo) == of:
+            jobs.update_part(self.conn, part["id"], placed=False, reserved=again, not_before=pause)
+        else:
+            kept = compress(set(expand(part["tasks"])) - set(redo))
+            jobs.update_part(self.conn, part["id"], tasks=kept, done=True, placed=False, reason=str(worst))
+            self._new_part(row, redo, again, pause)
+        self._event(stored, "attempt.moved", {"tasks": compress(redo), "from": row["cluster"]})
+        self.ctx.wake("submit")
+
+    def _new_part(self, row: Any, tasks: tuple[int, ...], reserved: int, not_before: int) -> None:
+        jobs.add_part(
+            self.conn,
+            id=self.ctx.ids.new(),
+            org_id=row["org_id"],
+            job_id=row["job_id"],
+            tasks=compress(tasks),
+            reserved=reserved,
+            not_before=not_before,
+        )
+
+    def split(self, stored: Stored, why: str) -> Attempt:
+        """Take the tasks of an array that are not known to have started out of a live attempt, into a new part."""
+        a, row = stored.attempt, stored.row
+        moving = a.unstarted()
+        keep = tuple(t for t in expand(a.tasks) if t not in set(moving))
+        after = narrow(a, keep)
+        again = row["hold"] * len(moving) // max(1, len(expand(a.tasks)))
+        job = jobs.many(self.conn, [row["job_id"]])[row["job_id"]]
+        jobs.update_job(self.conn, row["job_id"], reserved=job["reserved"] + again, moved=job["moved"] + 1)
+        jobs.update_part(self.conn, row["part_id"], tasks=compress(keep))
+        self._new_part(row, moving, again, self.now)
+        self._event(stored, "attempt.moved", {"tasks": compress(moving), "from": row["cluster"], "why": why})
+        self.touched.add(row["job_id"])
+        self.ctx.wake("submit")
+        self._save(stored, after)
+        return after
+
+
+def _say(task: int, reason: Reason, e: Execution | None, array: bool) -> str:
+    text = str(reason)
+    if reason is Reason.FAILED and e is not None and e.exit_code is not None:
+        text = f"exit status {e.exit_code}"
+    elif reason is Reason.TIMEOUT:
+        text = "ran past its wall time"
+    elif reason is Reason.OOM:
+        text = "used more memory than it asked for"
+    elif reason is Reason.NODE_FAIL:
+        text = "its node failed"
+    return f"task {task}: {text}" if array else text

@@ -1,0 +1,215 @@
+"""From a request body to rows: validate against the application, admit against balance, write job, event and key at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from tidegrid import ledger
+from tidegrid.catalog.document import Application
+from tidegrid.control.context import Context
+from tidegrid.domain.actor import Actor
+from tidegrid.domain.errors import InvalidInput, NotFound
+from tidegrid.domain.ids import parse, show
+from tidegrid.domain.job import Constraints, InputFile, JobSpec, JobState, Resources
+from tidegrid.domain.ranges import MAX_TASKS, compress, parse_array
+from tidegrid.ledger.holds import insufficient
+from tidegrid.store import blobs, events, jobs, orgs
+from tidegrid.store.scope import Scope
+
+Body = Mapping[str, Any]
+MAX_ARRAY = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A validated submission. reserve: micro-yuan for all tasks at the cheapest feasible offer."""
+
+    spec: JobSpec
+    application: Application
+    tasks: tuple[int, ...]
+    reserve: int = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether it depends on other jobs, an input of one included."""
+        return bool(self.spec.after_ok or self.spec.after_any or any(i.job for i in self.spec.inputs))
+
+
+def body_hash(bodies: Any) -> str:
+    return hashlib.sha256(json.dumps(bodies, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def parse_body(body: Body, application: Application) -> Wanted:
+    """InvalidInput with a stable code where a field is wrong; parameters are checked by the application's schema."""
+    resources = _resources(body.get("resources") or {}, application)
+    constraints = body.get("constraints") or {}
+    array = str(body.get("array") or "")
+    tasks, throttle = parse_array(array) if array else ((0,), 0)
+    if len(tasks) > MAX_ARRAY or (tasks and tasks[-1] >= 1 << 31):
+        raise InvalidInput("array.too_long", f"an array has at most {MAX_ARRAY} tasks", hint="submit several arrays")
+    spec = JobSpec(
+        app=application.id,
+        app_version=application.version,
+        params=application.validate(dict(body.get("params") or {})),
+        name=str(body.get("name") or application.id),
+        project=str(body.get("project") or "default"),
+        resources=resources,
+        constraints=Constraints(**{k: tuple(constraints.get(k) or ()) for k in Constraints.__slots__}),
+        objective=str(body.get("objective") or "balanced"),
+        array=compress(tasks) if array else "",
+        throttle=throttle,
+        after_ok=_jobs(body.get("after_ok")),
+        after_any=_jobs(body.get("after_any")),
+        env=dict(body.get("env") or {}),
+        inputs=tuple(_input(i) for i in body.get("inputs") or ()),
+        outputs=tuple(body.get("outputs") or application.outputs),
+        movable=body.get("movable") if body.get("movable") is not None else application.movable,
+        restartable=bool(body.get("restartable") or application.restartable),
+        held=bool(body.get("held")),
+    )
+    for name in spec.env:
+        if not name.replace("_", "a").isalnum() or name[0].isdigit() or name.startswith("TIDE_"):
+            raise InvalidInput("env.malformed", f"{name!r} cannot be the name of an environment variable of a job")
+    return Wanted(spec, application, tasks)
+
+
+def _resources(asked: Body, application: Application) -> Resources:
+    base = asdict(application.resources)
+    merged = {**base, **{k: v for k, v in asked.items() if v is not None}}
+    r = Resources(**merged)
+    application.check_resources(r)
+    if r.cores < 1 or r.memory_mib < 1 or r.wall_s < 1 or r.gpus < 0:
+        raise InvalidInput("resources.malformed", "cores, memory_mib and wall_s are at least 1, gpus at least 0")
+    return r
+
+
+def _jobs(names: Any) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(parse("job", n) for n in names or ()))
+
+
+def _input(i: Body) -> InputFile:
+    path = str(i["path"])
+    if not path or path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        raise InvalidInput("input.path", f"{path!r} is no path inside the job's directory")
+    if i.get("job"):
+        return InputFile(path, job=parse("job", i["job"]), source=str(i.get("source") or path))
+    if not i.get("sha256"):
+        raise InvalidInput("input.source", f"input {path!r} names neither an upload (sha256) nor a job")
+    return InputFile(path, sha256=str(i["sha256"]))
+
+
+def spec_json(spec: JobSpec) -> str:
+    return json.dumps(asdict(spec), separators=(",", ":"))
+
+
+def spec_from(row: Mapping[str, Any]) -> JobSpec:
+    """The specification a stored job was accepted with."""
+    d = json.loads(row["spec"])
+    d["resources"] = Resources(**d["resources"])
+    d["constraints"] = Constraints(**{k: tuple(v) for k, v in d["constraints"].items()})
+    d["inputs"] = tuple(InputFile(**i) for i in d["inputs"])
+    for k in ("after_ok", "after_any", "outputs"):
+        d[k] = tuple(d[k])
+    return JobSpec(**d)
+
+
+def admit(conn: Connection, ctx: Context, actor: Actor, wanted: Sequence[Wanted], now: int) -> list[int]:
+    """Write the jobs; ids in order. Inside the caller's transaction: all or none.
+
+    NotFound for an unknown project, dependency or upload; InsufficientFunds with the amounts.
+    """
+    scope = Scope(actor.org_id)
+    needed = sum(w.reserve for w in wanted)
+    free = ledger.available(conn, actor.org_id, lock=True)
+    if needed > free:
+        raise insufficient(free, needed)
+    projects = {name: _project(conn, actor.org_id, name) for name in {w.spec.project for w in wanted}}
+    _check_references(conn, scope, actor, wanted)
+    ids: list[int] = []
+    rows, parts, deps, notes = [], [], [], []
+    for w in wanted:
+        job_id = ctx.ids.new()
+        ids.append(job_id)
+        spec = w.spec
+        state = JobState.HELD if spec.held else JobState.WAITING if w.waits else JobState.PENDING
+        rows.append(
+            {
+                "id": job_id,
+                "org_id": actor.org_id,
+                "project_id": projects[spec.project],
+                "user_id": actor.user_id,
+                "name": spec.name,
+                "app": spec.app,
+                "app_version": spec.app_version,
+                "spec": spec_json(spec),
+                "state": str(state),
+                "held": spec.held,
+                "tasks": len(w.tasks),
+                "reserved": w.reserve,
+                "created_at": now,
+            }
+        )
+        share = 0
+        for i in range(0, len(w.tasks), MAX_TASKS):
+            chunk = w.tasks[i : i + MAX_TASKS]
+            last = i + MAX_TASKS >= len(w.tasks)
+            part = w.reserve - share if last else w.reserve * len(chunk) // len(w.tasks)
+            share += part
+            parts.append(
+                {
+                    "id": ctx.ids.new(),
+                    "org_id": actor.org_id,
+                    "job_id": job_id,
+                    "tasks": compress(chunk),
+                    "reserved": part,
+                }
+            )
+        ok = set(spec.after_ok) | {i.job for i in spec.inputs if i.job}
+        deps += [_dep(actor.org_id, job_id, on, "ok") for on in ok]
+        deps += [_dep(actor.org_id, job_id, on, "any") for on in set(spec.after_any) - ok]
+        notes.append(
+            {
+                "kind": "job.created",
+                "at": now,
+                "org_id": actor.org_id,
+                "job_id": job_id,
+                "body": {"app": spec.app, "name": spec.name, "user": actor.user, "tasks": len(w.tasks)},
+            }
+        )
+    jobs.insert_jobs(conn, rows, parts, deps)
+    events.append_many(conn, notes)
+    return ids
+
+
+def _dep(org_id: int, job_id: int, on: int, kind: str) -> dict[str, Any]:
+    return {"org_id": org_id, "job_id": job_id, "on_job_id": on, "kind": kind}
+
+
+def _project(conn: Connection, org_id: int, name: str) -> int:
+    row = orgs.get_project(conn, org_id, name)
+    if row is None:
+        raise NotFound("project.unknown", f"there is no project {name!r}", hint="`default` is always there")
+    return int(row["id"])
+
+
+def _check_references(conn: Connection, scope: Scope, actor: Actor, wanted: Sequence[Wanted]) -> None:
+    """Dependencies and inputs must be the organisation's own."""
+    on = {j for w in wanted for j in (*w.spec.after_ok, *w.spec.after_any, *(i.job for i in w.spec.inputs if i.job))}
+    known = jobs.many(conn, on) if on else {}
+    for job_id in on:
+        row = known.get(job_id)
+        if row is None or row["org_id"] != actor.org_id:
+            raise NotFound("job.unknown", f"there is no job {show('job', job_id)}")
+    for sha in {i.sha256 for w in wanted for i in w.spec.inputs if i.sha256}:
+        if blobs.get(conn, scope, sha) is None:
+            raise NotFound("upload.unknown", f"no upload with hash {sha[:16]}…", hint="upload the file first")
+
+
+def with_reserve(w: Wanted, micro: int) -> Wanted:
+    return replace(w, reserve=micro)

@@ -1,0 +1,317 @@
+"""The network's picture: stored rows and the last answers of the clusters, as the arrays that placement decides on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tidegrid.catalog import document
+from tidegrid.catalog.document import Application
+from tidegrid.catalog.network_model import Network, Partition, from_json, price_rows
+from tidegrid.control import views
+from tidegrid.control.context import Context
+from tidegrid.control.failover import FAILURES_TO_BREAK
+from tidegrid.control.intake import Wanted
+from tidegrid.control.reconcile import Contact
+from tidegrid.domain.clock import SECOND
+from tidegrid.domain.errors import Conflict, InvalidInput
+from tidegrid.domain.job import JobSpec
+from tidegrid.domain.money import format_amount
+from tidegrid.domain.ranges import expand
+from tidegrid.rating.rates import Rates, format_price
+from tidegrid.scheduling import placement, runtime
+from tidegrid.scheduling.placement import Decision, Request
+from tidegrid.scheduling.snapshot import Health, PartitionRow, Snapshot, need_of
+from tidegrid.store import apps, attempts, clusters, networks
+
+Row = Mapping[Any, Any]
+HISTORY_S = 5
+
+
+class Picture:
+    """Builds snapshots and asks placement. `contacts` is what the loops know of the clusters now."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+        self.contacts: dict[str, Contact] = {}
+        self._network: Network | None = None
+        self._loaded = False
+        self._history: dict[str, tuple[int, Any]] = {}
+        self._places: tuple[Any, dict[str, list[str]]] = (None, {})
+
+    def forget(self) -> None:
+        """The network document has changed."""
+        self._loaded = False
+
+    async def network(self) -> Network | None:
+        if not self._loaded:
+            row = await self.ctx.store.read(networks.current)
+            self._network = from_json(json.loads(row["body"])) if row is not None else None
+            self._loaded = True
+        return self._network
+
+    async def snapshot(self) -> Snapshot | None:
+        """The network now; None before a network file was applied."""
+        network = await self.network()
+        if network is None:
+            return None
+        states = {r["name"]: r for r in await self.ctx.store.read(clusters.all)}
+        prices = price_rows(network)
+        rows = [
+            self._row(network, c.name, p, states.get(c.name), prices) for c in network.clusters for p in c.partitions
+        ]
+        return Snapshot.build(self.ctx.now() // SECOND, rows, await self._installed(network))
+
+    async def _installed(self, network: Network) -> dict[str, list[str]]:
+        """For every application that needs a command: the partitions whose cluster has it."""
+        key = (network.hash, await self.ctx.store.read(apps.generation))
+        if self._places[0] != key:
+            rows = await self.ctx.store.read(apps.list_current)
+            needy = [a for a in (document.from_body(json.loads(r["body"])) for r in rows) if a.software.command]
+            places = {
+                a.id: [f"{c.name}/{p.name}" for c, p in network.partitions() if a.installed(p.arch, c.software)]
+                for a in needy
+            }
+            self._places = (key, places)
+        return self._places[1]
+
+    def _row(
+        self, network: Network, cluster: str, p: Partition, state: Row | None, prices: Mapping[str, Any]
+    ) -> PartitionRow:
+        site = network.site_of(cluster)
+        price = prices[f"{cluster}/{p.name}"]
+        load = self._load(cluster, p.name, state)
+        capacity = (p.nodes * p.cores * 1000, p.nodes * p.memory_mib, p.nodes * p.gpus)
+        largest = (p.cores * 1000, p.memory_mib, p.gpus)
+        free = capacity
+        running: tuple[Any, ...] = ()
+        waiting: tuple[Any, ...] = ()
+        if load is not None:
+            capacity = (load["cores"][0] * 1000, load["memory_mib"][0], load["gpus"][0])
+            free = (load["cores"][1] * 1000, load["memory_mib"][1], load["gpus"][1])
+            running = tuple((r[0], (r[1] * 1000, r[2], r[3])) for r in load["running"])
+            waiting = tuple((r[0], (r[1] * 1000, r[2], r[3])) for r in load["waiting"])
+        return PartitionRow(
+            cluster=cluster,
+            partition=p.name,
+            region=site.region if site else "",
+            arch=p.arch,
+            capacity=capacity,
+            free=free,
+            largest=largest,
+            sell=_rates(price["sell"]),
+            cost=_rates(price["cost"]),
+            gpu_type=p.gpu_type,
+            max_wall_s=p.max_wall_s,
+            health=self._health(cluster, state),
+            supply=price["supply"],
+            running=running,
+            waiting=waiting,
+        )
+
+    def _load(self, cluster: str, partition: str, state: Row | None) -> Mapping[str, Any] | None:
+        contact = self.contacts.get(cluster)
+        if contact is not None and contact.loads:
+            for load in contact.loads:
+                if load.partition == partition:
+                    return {
+                        "cores": load.cores, "memory_mib": load.memory_mib, "gpus": load.gpus,
+                        "running": load.running, "waiting": load.waiting, "enforced": load.enforced,
+                    }  # fmt: skip
+        if state is not None and state["loads"]:
+            for stored in json.loads(state["loads"]):
+                if stored["partition"] == partition:
+                    found: Mapping[str, Any] = stored
+                    return found
+        return None
+
+    def _health(self, cluster: str, state: Row | None) -> Health:
+        if state is None or cluster not in self.ctx.connectors:
+            return Health.UNHEALTHY
+        if state["drained"] or state["dead_at"] is not None:
+            return Health.DRAINED
+        contact = self.contacts.get(cluster)
+        if contact is None or not contact.answered or contact.failures >= FAILURES_TO_BREAK:
+            return Health.UNHEALTHY
+        return Health.UP
+
+    # Asking placement -----------------------------------------------------------------------------------------------
+
+    async def requests(self, rows: Sequence[Row], specs: Sequence[JobSpec]) -> list[Request]:
+        """What placement needs of parts that wait."""
+        history = await self._histories({s.app for s in specs})
+        return [
+            self._request(r["id"], s, len(expand(r["tasks"])), history[s.app], tuple(r["excluded"].split()))
+            for r, s in zip(rows, specs, strict=True)
+        ]
+
+    async def _histories(self, apps: set[str]) -> dict[str, Any]:
+        """Run time / wall time of recent good runs, by application; read again after HISTORY_S."""
+        now = self.ctx.now()
+        stale = [a for a in apps if now - self._history.get(a, (0, None))[0] > HISTORY_S * SECOND]
+        if stale:
+            fresh = await self.ctx.store.read(lambda c: {a: attempts.history(c, a, limit=200) for a in stale})
+            self._history |= {a: (now, np.array(h, np.float64)) for a, h in fresh.items()}
+        return {a: self._history[a][1] for a in apps}
+
+    def _request(
+        self,
+        id_: int,
+        spec: JobSpec,
+        tasks: int,
+        history: Any,
+        excluded: tuple[str, ...] = (),
+        balance: int | None = None,
+    ) -> Request:
+        r = spec.resources
+        p50, p90 = runtime.predict(history, r.wall_s)
+        return Request(
+            id=id_,
+            app=spec.app,
+            need=need_of(r),
+            gpu_type=r.gpu_type,
+            wall_s=r.wall_s,
+            tasks=tasks,
+            constraints=spec.constraints,
+            excluded=excluded,
+            run_p50_s=p50,
+            run_p90_s=p90,
+            objective=spec.objective,
+            balance=balance,
+        )
+
+    def decide(self, requests: Sequence[Request], snapshot: Snapshot) -> list[Decision]:
+        """Pure; called in a thread."""
+        return placement.decide(requests, snapshot)
+
+    async def admission(self, wanted: Sequence[Wanted]) -> list[int]:
+        """Micro-yuan to reserve for each: the full wall time at the cheapest offer of the network as it is when all of it
+        is up. InvalidInput (job.impossible) with every reason where no partition could ever take one."""
+        snapshot = await self._whole()
+        requests = [
+            dataclasses.replace(self._request(i, w.spec, len(w.tasks), _NOTHING), objective="cheapest", excluded=())
+            for i, w in enumerate(wanted)
+        ]
+        out = []
+        for i, decision in enumerate(placement.decide(requests, snapshot, k=1)):
+            if decision.best is None:
+                details = {"refusals": {str(r): n for r, n in decision.refusals.items()}}
+                if len(wanted) > 1:
+                    details["index"] = {"job": i}
+                raise InvalidInput(
+                    "job.impossible",
+                    decision.why_not(),
+                    hint="ask for less, or elsewhere: `tide cluster list`",
+                    details=details,
+                )
+            out.append(decision.best.hold)
+        return out
+
+    async def _whole(self) -> Snapshot:
+        snapshot = await self.snapshot()
+        if snapshot is None or not snapshot.partitions:
+            raise Conflict("network.none", "no network has been set up here", hint="`tide network apply FILE`")
+        return dataclasses.replace(snapshot, health=np.zeros_like(snapshot.health))
+
+    async def offers(self, wanted: Wanted) -> dict[str, Any]:
+        """Where it could run now, best first, and why not elsewhere."""
+        snapshot = await self.snapshot()
+        if snapshot is None or not snapshot.partitions:
+            await self._whole()
+        assert snapshot is not None
+        history = await self._histories({wanted.spec.app})
+        request = self._request(0, wanted.spec, len(wanted.tasks), history[wanted.spec.app])
+        decision = placement.decide([request], snapshot, k=len(snapshot.partitions))[0]
+        offers = [
+            {
+                **{k: v for k, v in c.to_json().items() if k not in ("cost", "score", "price", "hold")},
+                "price": views.money(c.price),
+                "at_most": views.money(c.hold),
+            }
+            for c in decision.candidates
+        ]
+        return {
+            "offers": offers,
+            "refusals": {str(r): n for r, n in decision.refusals.items()},
+            "partitions": decision.partitions,
+            "objective": decision.objective,
+            "snapshot": decision.snapshot,
+            "policy": decision.policy,
+            "summary": decision.why_not()
+            if not offers
+            else f"{len(offers)} of {decision.partitions} partitions can take it; "
+            f"the best asks about {format_amount(decision.candidates[0].price)} CNY",
+        }
+
+    async def variables(self, app: Application, cluster: str, partition: str) -> dict[str, str]:
+        """What the application's script may ask of the place. An embedded cluster shares the server's interpreter."""
+        network = await self.network()
+        found = network.cluster(cluster) if network is not None else None
+        place = found.partition(partition) if found is not None else None
+        if found is None or place is None:
+            return app.variables()
+        python = found.software.get("python") or (sys.executable if found.connector == "embedded" else "python3")
+        return app.variables(arch=place.arch, python=python, software=found.software)
+
+    async def cluster_views(self, *, operator: bool) -> list[dict[str, Any]]:
+        """Every cluster as people see it; load is as of its last answer."""
+        network = await self.network()
+        if network is None:
+            return []
+        states, live = await self.ctx.store.read(
+            lambda c: ({r["name"]: r for r in clusters.all(c)}, attempts.live_counts(c))
+        )
+        return [
+            self._cluster_view(network, c, states.get(c.name), live.get(c.name, 0), operator) for c in network.clusters
+        ]
+
+    def _cluster_view(self, network: Network, c: Any, state: Row | None, live: int, operator: bool) -> dict[str, Any]:
+        site = network.site_of(c.name)
+        health = "unknown" if state is None else state["health"]
+        contact = self.contacts.get(c.name)
+        if health == "up" and contact is not None and contact.failures >= FAILURES_TO_BREAK:
+            health = "unsteady"
+        if state is not None and state["dead_at"] is not None:
+            health = "dead"
+        partitions = []
+        for p in c.partitions:
+            load = self._load(c.name, p.name, state)
+            row: dict[str, Any] = {
+                "name": p.name, "arch": p.arch, "nodes": p.nodes, "cores_per_node": p.cores,
+                "memory_mib_per_node": p.memory_mib, "gpus_per_node": p.gpus, "supply": p.supply.kind,
+                "core_hour": format_price(p.sell.core_hour),
+            }  # fmt: skip
+            if load is not None:
+                row |= {
+                    "cores": load["cores"][0], "cores_free": load["cores"][1], "running": len(load["running"]),
+                    "waiting": len(load["waiting"]), "enforced": dict(load["enforced"]),
+                }  # fmt: skip
+            if operator:
+                row["cost_core_hour"] = format_price(p.supply.cost.core_hour)
+            partitions.append(row)
+        return {
+            "name": c.name,
+            "site": c.site,
+            "region": site.region if site else "",
+            "connector": c.connector,
+            "health": health,
+            "drained": bool(state["drained"]) if state is not None else False,
+            "live_attempts": live,
+            "last_answer_at": views.when(state["last_answer_at"]) if state is not None else None,
+            "silent_since": views.when(state["silent_since"]) if state is not None else None,
+            "partitions": partitions,
+        }
+
+
+_NOTHING = np.empty(0)
+
+
+def _rates(prices: Any) -> Rates | None:
+    if prices is None:
+        return None
+    return Rates(prices["core_hour"], prices.get("gpu_hour", 0), prices.get("memory_gib_hour", 0))

@@ -1,0 +1,416 @@
+"""The network's operations, on behalf of an actor. What the server calls; every method raises domain errors only."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from tidegrid import ledger
+from tidegrid.catalog import document
+from tidegrid.catalog.document import Application
+from tidegrid.connectors.contract import SiteRefused, SiteUnsure
+from tidegrid.control import accounts, failover, intake, network_file, views
+from tidegrid.control.context import Context
+from tidegrid.control.picture import Picture
+from tidegrid.control.projection import refresh
+from tidegrid.control.staging import Staging
+from tidegrid.domain.actor import Actor, require_change_job
+from tidegrid.domain.errors import Conflict, InvalidInput, NotFound, Unreachable
+from tidegrid.domain.ids import parse, show
+from tidegrid.domain.job import JobState
+from tidegrid.domain.money import format_amount
+from tidegrid.domain.ranges import expand
+from tidegrid.store import apps, attempts, clusters, decisions, events, idempotency, jobs, orgs, usage
+from tidegrid.store.engine import Store
+from tidegrid.store.scope import Scope
+
+View = dict[str, Any]
+MAX_BULK = 1000
+
+
+class Platform:
+    """Everything below the server. The loops run beside it (`control.loops`)."""
+
+    def __init__(self, ctx: Context, picture: Picture, staging: Staging) -> None:
+        self.ctx, self.picture, self.staging = ctx, picture, staging
+        self.store: Store = ctx.store
+        self.ids: Any = ctx.ids
+        self.home: Path = ctx.home
+        self._apps: dict[tuple[str, str], Application] = {}
+        self.on_network: Callable[[], Awaitable[None]] | None = None  # connects what a new network document names
+
+    def now(self) -> int:
+        return self.ctx.now()
+
+    # Submission ---------------------------------------------------------------------------------------------------
+
+    async def submit(self, actor: Actor, body: View, key: str | None) -> View:
+        return (await self.submit_many(actor, [body], key))[0]
+
+    async def submit_many(self, actor: Actor, bodies: list[View], key: str | None) -> list[View]:
+        """All or none, in one transaction. The same key with the same bodies answers as it did the first time."""
+        if not 1 <= len(bodies) <= MAX_BULK:
+            raise InvalidInput("bulk.size", f"{len(bodies)} jobs in one request; 1 to {MAX_BULK} are possible")
+        digest = intake.body_hash(bodies)
+        if key is not None:
+            known = await self.store.read(lambda c: idempotency.get(c, actor.org_id, key, digest))
+            if known is not None:
+                return await self._views(actor, known)
+        wanted = await self._wanted(actor, bodies)
+
+        def commit(conn: Connection) -> list[int]:
+            if key is not None:
+                again = idempotency.get(conn, actor.org_id, key, digest)
+                if again is not None:
+                    return [int(i) for i in json.loads(again["response"])]
+            now = self.ctx.now()
+            ids = intake.admit(conn, self.ctx, actor, wanted, now)
+            waiting = [i for i, w in zip(ids, wanted, strict=True) if w.waits]
+            if waiting:
+                refresh(conn, self.ctx, waiting, now)
+            if key is not None:
+                idempotency.put(conn, actor.org_id, key, digest, json.dumps(ids), now, status=201)
+            return ids
+
+        ids = await self.ctx.write(commit)
+        self.ctx.wake("submit")
+        return await self._by_ids(actor, ids)
+
+    async def _wanted(self, actor: Actor, bodies: Sequence[View]) -> list[intake.Wanted]:
+        parsed = []
+        for i, body in enumerate(bodies):
+            try:
+                application = await self._named(str(body["app"]))
+                parsed.append(intake.parse_body(body, application))
+            except (InvalidInput, NotFound) as e:
+                if len(bodies) > 1:
+                    e.details["index"] = i
+                raise
+            if i % 50 == 49:
+                await asyncio.sleep(0)
+        prices = await self.picture.admission(parsed)
+        return [intake.with_reserve(w, p) for w, p in zip(parsed, prices, strict=True)]
+
+    async def _views(self, actor: Actor, known: Mapping[Any, Any]) -> list[View]:
+        return await self._by_ids(actor, [int(i) for i in json.loads(known["response"])])
+
+    async def _by_ids(self, actor: Actor, ids: Sequence[int]) -> list[View]:
+        scope = Scope(actor.scope_org)
+
+        def read(conn: Connection) -> list[View]:
+            rows = jobs.named(conn, scope, ids)
+            return [views.job(rows[i], 0, []) for i in ids if i in rows]
+
+        return await self.store.read(read)
+
+    async def offers(self, actor: Actor, body: View) -> View:
+        application = await self._named(str(body["app"]))
+        wanted = intake.parse_body(body, application)
+        return await self.picture.offers(wanted)
+
+    # Jobs ---------------------------------------------------------------------------------------------------------
+
+    async def _job_row(self, actor: Actor, job_id: str) -> Mapping[Any, Any]:
+        id_ = parse("job", job_id)
+        row = await self.store.read(lambda c: jobs.get(c, Scope(actor.scope_org), id_))
+        if row is None:
+            raise NotFound("job.unknown", f"there is no job {job_id}", hint="`tide ps` lists yours")
+        return row
+
+    async def job(self, actor: Actor, job_id: str) -> View:
+        row = await self._job_row(actor, job_id)
+        scope, id_ = Scope(actor.scope_org), row["id"]
+
+        def read(conn: Connection) -> View:
+            return views.job(
+                row,
+                jobs.costs(conn, [id_]).get(id_, 0),
+                attempts.page_of_job(conn, scope, id_),
+                attempts.executions_of(conn, scope, id_),
+            )
+
+        return await self.store.read(read)
+
+    async def jobs(
+        self,
+        actor: Actor,
+        *,
+        state: str | None = None,
+        project: str | None = None,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> tuple[list[View], str | None]:
+        scope = Scope(actor.scope_org)
+        start = parse("job", after) if after else None
+        if state is not None and state not in set(JobState):
+            raise InvalidInput("job.state", f"{state!r} is no job state", hint=", ".join(JobState))
+
+        def read(conn: Connection) -> tuple[list[View], str | None]:
+            rows = jobs.page(conn, scope, state=state, project=project, limit=limit + 1, after=start)
+            more, rows = len(rows) > limit, rows[:limit]
+            costs = jobs.costs(conn, [r["id"] for r in rows])
+            out = [views.job(r, costs.get(r["id"], 0)) for r in rows]
+            return out, show("job", rows[-1]["id"]) if more else None
+
+        return await self.store.read(read)
+
+    async def _wish(self, actor: Actor, job_id: str, **flags: bool) -> View:
+        row = await self._job_row(actor, job_id)
+        require_change_job(actor, row["org_id"], row["user_id"], job_id)
+        id_ = row["id"]
+
+        def commit(conn: Connection) -> list[str]:
+            current = jobs.get(conn, Scope(actor.scope_org), id_)
+            assert current is not None
+            if not current["open"]:
+                if flags.get("cancel_wanted"):
+                    return []  # ended already: the wish is fulfilled
+                raise Conflict("job.ended", f"{job_id} has ended ({current['state']})")
+            now = self.ctx.now()
+            jobs.set_flags(conn, Scope(actor.scope_org), id_, **flags)
+            name = next(iter(flags)) if all(flags.values()) else "released"
+            kind = {"cancel_wanted": "cancel_wanted", "held": "held"}.get(name, name)
+            events.append(
+                conn, kind=f"job.{kind}", at=now, org_id=row["org_id"], job_id=id_, body={"by": actor.user}
+            )  # fmt: skip
+            refresh(conn, self.ctx, [id_], now)
+            return [r["cluster"] for r in attempts.page_of_job(conn, Scope(None), id_) if r["state"] != "ENDED"]
+
+        for cluster in await self.ctx.write(commit):
+            self.ctx.wake(cluster)
+        self.ctx.wake("submit")
+        return await self.job(actor, job_id)
+
+    async def cancel(self, actor: Actor, job_id: str) -> View:
+        return await self._wish(actor, job_id, cancel_wanted=True)
+
+    async def hold(self, actor: Actor, job_id: str) -> View:
+        return await self._wish(actor, job_id, held=True)
+
+    async def release(self, actor: Actor, job_id: str) -> View:
+        return await self._wish(actor, job_id, held=False)
+
+    async def explain(self, actor: Actor, job_id: str) -> View:
+        row = await self._job_row(actor, job_id)
+        scope, id_ = Scope(actor.scope_org), row["id"]
+
+        def read(conn: Connection) -> tuple[list[Any], list[Any]]:
+            return decisions.of_job(conn, scope, id_), events.after(conn, scope, 0, job_id=id_, limit=1000)
+
+        made, happened = await self.store.read(read)
+        history = [views.event(e) for e in happened]
+        return {
+            "job": show("job", id_),
+            "state": row["state"],
+            "reason": row["reason"],
+            "decisions": [self._decision(d, actor) for d in made],
+            "events": history,
+        }
+
+    @staticmethod
+    def _decision(d: Mapping[Any, Any], actor: Actor) -> View:
+        body = d["body"]
+        if not actor.is_operator:  # what capacity costs the operator is not the customer's to see
+            for c in body.get("candidates", []):
+                c.pop("cost", None)
+                c.pop("score", None)  # the cost is part of it
+        return {
+            "at": views.when(d["at"]),
+            "chosen": d["chosen"],
+            "snapshot": d["snapshot"],
+            "policy": d["policy"],
+            **body,
+        }
+
+    # Files --------------------------------------------------------------------------------------------------------
+
+    async def logs(self, actor: Actor, job_id: str, task: int, stream: str, offset: int, limit: int) -> bytes:
+        """From the cluster while the job runs, from the results afterwards."""
+        row = await self._job_row(actor, job_id)
+        rows = await self.store.read(lambda c: attempts.page_of_job(c, Scope(actor.scope_org), row["id"]))
+        of_task = [r for r in rows if task in expand(r["tasks"])]
+        if not of_task:
+            return b""
+        last = of_task[-1]
+        name = f"{task}.{'err' if stream == 'err' else 'out'}"
+        if last["fetched"]:
+            return await self.staging.read_log(last, name, offset=offset, limit=limit)
+        connector = self.ctx.connectors.get(last["cluster"])
+        if connector is None:
+            return b""
+        try:
+            async with asyncio.timeout(self.ctx.settings.call):
+                return await connector.files.read(f"{last['directory']}/log/{name}", offset=offset, limit=limit)
+        except (SiteUnsure, SiteRefused, TimeoutError, OSError) as e:
+            raise Unreachable(
+                "cluster.silent",
+                f"{last['cluster']} does not answer: {e}",
+                hint="the log is kept there; try again later",
+            ) from None
+
+    async def outputs(self, actor: Actor, job_id: str) -> list[View]:
+        row = await self._job_row(actor, job_id)
+        return await self.staging.list_outputs(Scope(actor.scope_org), row)
+
+    async def output_path(self, actor: Actor, job_id: str, path: str) -> Path:
+        row = await self._job_row(actor, job_id)
+        return await self.staging.output_path(Scope(actor.scope_org), row, path)
+
+    async def upload(self, actor: Actor, chunks: AsyncIterator[bytes]) -> View:
+        return await self.staging.upload(actor.org_id, chunks)
+
+    # Catalog and network ------------------------------------------------------------------------------------------
+
+    async def application(self, app: str, version: str) -> Application:
+        """A pinned version."""
+        if (app, version) not in self._apps:
+            row = await self.store.read(lambda c: apps.get(c, app, version))
+            if row is None:
+                raise NotFound("app.unknown", f"there is no application {app}@{version[:12]}")
+            self._apps[app, version] = document.from_body(json.loads(row["body"]))
+        return self._apps[app, version]
+
+    async def _named(self, text: str) -> Application:
+        """`id` (the current version) or `id@version` (its beginning suffices)."""
+        app, _, version = text.partition("@")
+        row = await self.store.read(lambda c: apps.get(c, app, version) if version else apps.current(c, app))
+        if row is None:
+            raise NotFound("app.unknown", f"there is no application {text!r}", hint="`tide apps` lists them")
+        return await self.application(row["id"], row["version"])
+
+    async def apps(self) -> list[View]:
+        rows = await self.store.read(lambda c: apps.list_current(c))
+        return [_app_view(document.from_body(json.loads(r["body"])), full=False) for r in rows]
+
+    async def app(self, id: str) -> View:
+        return _app_view(await self._named(id), full=True)
+
+    async def network_apply(self, actor: Actor, text: str, dry_run: bool) -> View:
+        view = await network_file.apply(self.ctx, text, dry_run=dry_run)
+        if not dry_run:
+            self.picture.forget()
+            await accounts.open_accounts(self.ctx, await self.picture.network())
+            if self.on_network is not None and view["changed"]:
+                await self.on_network()
+            self.ctx.wake("submit")
+        return view
+
+    async def network_show(self, actor: Actor) -> View:
+        view = await network_file.show(self.ctx)
+        return {**view, "applied_at": views.when(view["applied_at"])}
+
+    async def clusters(self, actor: Actor) -> list[View]:
+        return await self.picture.cluster_views(operator=actor.is_operator)
+
+    async def cluster_command(self, actor: Actor, name: str, command: str) -> View:
+        """drain: nothing new is sent there; resume: again; dead: an operator's word that it will not come back."""
+
+        def commit(conn: Connection) -> None:
+            if clusters.get(conn, name) is None:
+                raise NotFound("cluster.unknown", f"there is no cluster {name!r}", hint="`tide cluster list`")
+            now = self.ctx.now()
+            if command == "dead":
+                failover.declare_dead(conn, self.ctx, name, actor.user)
+                return
+            if command not in ("drain", "resume"):
+                raise InvalidInput("cluster.command", f"{command!r} is none of drain, resume, dead")
+            drained = command == "drain"
+            clusters.update(conn, name, drained=drained, **({} if drained else {"dead_at": None}))
+            events.append(conn, kind=f"cluster.{command}", at=now, cluster=name, body={"by": actor.user})
+
+        await self.ctx.write(commit)
+        self.ctx.wake("submit")
+        return next(v for v in await self.clusters(actor) if v["name"] == name)
+
+    # Money --------------------------------------------------------------------------------------------------------
+
+    async def usage(
+        self,
+        actor: Actor,
+        *,
+        org: str | None = None,
+        job_id: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> tuple[list[View], str | None]:
+        """Journalled segments of use, newest attempts first; operators see every organisation unless they name one."""
+        scope = Scope(actor.scope_org) if org is None else Scope((await self._org(actor, org))[0])
+        job = (await self._job_row(actor, job_id))["id"] if job_id else None
+        last = None
+        if after:
+            try:
+                a, t, r, s, v = (int(x) for x in after.split("."))
+                if not all(0 <= x < 1 << 63 for x in (a, t, r, s, v)):
+                    raise ValueError
+                last = (a, t, r, s, v)
+            except ValueError:
+                raise InvalidInput("page.after", f"{after!r} is not what a page gave as next") from None
+        rows = await self.store.read(lambda c: usage.page(c, scope, job_id=job, limit=limit + 1, after=last))
+        following = None
+        if len(rows) > limit:
+            rows = rows[:limit]
+            e = rows[-1]
+            following = ".".join(str(e[k]) for k in ("attempt_id", "task", "restart", "segment", "revision"))
+        return [views.usage(r, operator=actor.is_operator) for r in rows], following
+
+    async def _org(self, actor: Actor, org: str | None) -> tuple[int, str]:
+        if org is None or org == actor.org:
+            return actor.org_id, actor.org
+        row = await self.store.read(lambda c: orgs.get_org(c, org)) if actor.is_operator else None
+        if row is None:
+            raise NotFound("org.unknown", f"there is no organisation {org!r}")
+        return int(row["id"]), org
+
+    async def balance(self, actor: Actor, org: str | None) -> View:
+        org_id, name = await self._org(actor, org)
+        b = await self.store.read(lambda c: ledger.balance(c, org_id))
+        parts = {"prepaid": b.prepaid, "held": b.held, "reserved": b.reserved, "available": b.available}
+        return {"org": name, "currency": "CNY", **{k: format_amount(v) for k, v in parts.items()}}
+
+    async def deposit(self, actor: Actor, org: str, amount: int, key: str) -> View:
+        org_id, name = await self._org(actor, org)
+        if not 0 < amount <= 10**15:
+            raise InvalidInput("deposit.amount", "a deposit is above 0 and at most 1,000,000,000 CNY")
+        memo = f"deposit by {actor.user}"
+        await self.ctx.write(lambda c: ledger.deposit(c, self.ctx.ids, self.ctx.now(), org_id, amount, key, memo))
+        self.ctx.wake("submit")
+        return await self.balance(actor, name)
+
+    async def journal_check(self, actor: Actor) -> View:
+        report = await self.store.read(ledger.balanced)
+        return {"balanced": report.ok, **asdict(report)}
+
+    async def events(
+        self, actor: Actor, after: int, kinds: Sequence[str] = (), job_id: str | None = None, limit: int = 500
+    ) -> list[View]:
+        scope = Scope(actor.scope_org)
+        job = (await self._job_row(actor, job_id))["id"] if job_id else None
+        rows = await self.store.read(lambda c: events.after(c, scope, after, kinds=kinds, job_id=job, limit=limit))
+        return [views.event(e) for e in rows]
+
+
+def _app_view(a: Application, *, full: bool) -> View:
+    view: View = {
+        "id": a.id,
+        "version": a.version,
+        "title": dict(a.title),
+        "summary": dict(a.summary),
+        "resources": {
+            "cores": a.resources.cores,
+            "memory_mib": a.resources.memory_mib,
+            "gpus": a.resources.gpus,
+            "wall_s": a.resources.wall_s,
+        },
+        "movable": a.movable,
+        "restartable": a.restartable,
+    }
+    if full:
+        view |= {"params": dict(a.params), "ui": dict(a.ui), "inputs": list(a.inputs), "outputs": list(a.outputs),
+                 "script": a.script}  # fmt: skip
+    return view

@@ -1,0 +1,422 @@
+"""One cluster, one tick: ask once, commit what the answer means, then act on what was committed.
+
+observe -> list the spool -> one transaction -> permits, cancels, fences -> lease
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+
+import structlog
+from sqlalchemy import Connection
+
+from tidegrid.connectors.contract import Connector, Listed, NodeLoad, Observation, SiteRefused, SiteUnsure, SpoolEntry
+from tidegrid.control import failover, metering
+from tidegrid.control.context import Context
+from tidegrid.control.evidence import Batch
+from tidegrid.control.projection import refresh
+from tidegrid.domain.attempt import (
+    ABSENCES_TO_DOUBT,
+    Absent,
+    AppExited,
+    Attempt,
+    Ended,
+    Evidence,
+    FenceLost,
+    FenceWon,
+    GaveUp,
+    Marked,
+    Permitted,
+    Reason,
+    Seen,
+    State,
+    Unsure,
+    Witness,
+)
+from tidegrid.domain.clock import HOUR, SECOND
+from tidegrid.domain.errors import Conflict, InvalidInput, NoSpace
+from tidegrid.domain.ids import b32, unb32
+from tidegrid.domain.ranges import expand
+from tidegrid.store import attempts, clusters, events
+from tidegrid.store.attempts import Stored
+
+log = structlog.get_logger(__name__)
+CANCEL_AGAIN = 5 * SECOND
+
+
+def native_name(attempt_id: int) -> str:
+    """The attempt's name at its cluster."""
+    return f"tg-{b32(attempt_id)}"
+
+
+def attempt_of(name: str) -> int | None:
+    """The attempt behind a native name; None for a job that is not ours."""
+    try:
+        return unb32(name[3:]) if name.startswith("tg-") else None
+    except ValueError:
+        return None
+
+
+@dataclass
+class Actions:
+    """What a committed tick still has to do at the site."""
+
+    permits: list[tuple[str, int, int, int]] = field(default_factory=list)  # file, attempt, task, restart
+    sweep: list[str] = field(default_factory=list)
+    cancels: list[tuple[str, str, Sequence[int]]] = field(default_factory=list)  # name, native id, tasks (none: all)
+    doubts: list[tuple[int, str, tuple[int, ...]]] = field(default_factory=list)  # attempt, directory, tasks
+    over: set[str] = field(default_factory=set)  # spool files of attempts that are over
+    renew: int = 0  # lease sequence to write; 0: not now
+    expires_at: int = 0
+
+
+@dataclass
+class Contact:
+    """What this process remembers of a cluster between ticks; nothing here is needed after a restart."""
+
+    failures: int = 0
+    last_answer: float = 0.0  # monotonic
+    answered: bool = False
+    silent: bool = False
+    cancelled: dict[int, int] = field(default_factory=dict)  # attempt -> when its cancel was last sent
+    old_marks: set[str] = field(default_factory=set)  # listed in an earlier tick, of attempts that are over
+    given: list[tuple[int, int, int]] = field(default_factory=list)  # permits to record
+    written_at: int = 0
+    hour: int = 0  # of the site's clock at the last answer: closed hours are journalled when it turns
+    loads: tuple[NodeLoad, ...] = ()
+
+
+class Reconciler:
+    """The tick of one cluster. `peers` are the contacts of all clusters, this one's included."""
+
+    def __init__(self, ctx: Context, connector: Connector, peers: dict[str, Contact]) -> None:
+        self.ctx, self.connector, self.peers = ctx, connector, peers
+        self.cluster = connector.cluster
+        self.contact = peers[self.cluster]
+
+    async def tick(self) -> bool:
+        """True where the cluster answered."""
+        ctx, contact = self.ctx, self.contact
+        began = ctx.now()
+        cursor = await ctx.store.read(lambda c: clusters.get(c, self.cluster)["cursor"])
+        try:
+            async with asyncio.timeout(ctx.settings.call):
+                seen = await self.connector.observe(cursor)
+                spool = await self.connector.files.spool()
+        except (SiteUnsure, SiteRefused, TimeoutError, OSError) as e:
+            contact.failures += 1
+            await failover.check(ctx, self.cluster, self.peers, str(e) or type(e).__name__)
+            return False
+        given = list(contact.given)
+        actions = await ctx.write(lambda c: self._commit(c, seen, spool, began, given))
+        contact.given = []
+        contact.failures, contact.answered = 0, True
+        contact.last_answer = asyncio.get_running_loop().time()
+        contact.loads, contact.old_marks = seen.loads, actions.over
+        if contact.silent:
+            contact.silent = False
+            log.info("cluster.back", cluster=self.cluster)
+            ctx.wake("submit")
+        await self._act(actions, seen)
+        return True
+
+    # load -> decide -> commit -------------------------------------------------------------------------------------
+
+    def _commit(
+        self,
+        conn: Connection,
+        seen: Observation,
+        spool: Sequence[SpoolEntry],
+        began: int,
+        given: list[tuple[int, int, int]],
+    ) -> Actions:
+        ctx, now = self.ctx, self.ctx.now()
+        row = clusters.get(conn, self.cluster)
+        check_token(ctx, row["fencing_token"])
+        batch, out = Batch(conn, ctx, now), Actions()
+        slim = attempts.live_slim(conn, self.cluster)
+        live = {r["id"] for r in slim}
+        evidence = _gather(seen, spool, given)
+        for r in slim:  # its answer could not be written here, or its sending failed: it may have landed
+            if r["state"] == State.SUBMITTING and r["id"] not in ctx.sending:
+                evidence.setdefault(r["id"], []).append(Unsure("what became of its submission is not known"))
+        listed = {i: j for j in seen.jobs if (i := attempt_of(j.name)) is not None}
+        hour = seen.site_time_us // HOUR
+        turned, self.contact.hour = hour != self.contact.hour, hour
+        look = [
+            r["id"]
+            for r in slim
+            if r["id"] in evidence
+            or _differs(r, listed.get(r["id"]), seen.more)
+            or (turned and r["state"] == "RUNNING")
+        ]
+        for stored in attempts.by_ids(conn, look):
+            self._apply_live(batch, stored, evidence.get(stored.attempt.id, []), listed, seen, began, out)
+        self._apply_ended(batch, live, evidence, listed, out)
+        self._sweep(conn, live, spool, listed, out)
+        refresh(conn, ctx, batch.touched, now)
+        self._cluster_row(conn, row, seen, now, out)
+        return out
+
+    def _apply_live(
+        self,
+        batch: Batch,
+        stored: Stored,
+        evs: list[Evidence],
+        listed: dict[int, Listed],
+        seen: Observation,
+        began: int,
+        out: Actions,
+    ) -> None:
+        a, row = stored.attempt, stored.row
+        job = listed.get(a.id)
+        if job is not None:
+            evs = [Seen(job.native_id, job.running), *evs]
+        elif not seen.more and a.state is not State.SUBMITTING and not any(isinstance(e, Ended) for e in evs):
+            acknowledged = row["queued_at"] or row["created_at"]
+            if acknowledged < began:
+                evs = [*evs, Absent()]
+        after = batch.apply(stored, evs)
+        if after.live:
+            metering.close_hours(batch.conn, self.ctx, Stored(after, row), seen.site_time_us, batch.now)
+        self._wants(batch, stored, after, job, seen.site_time_us, out)
+
+    def _wants(
+        self, batch: Batch, stored: Stored, after: Attempt, job: Listed | None, site_time: int, out: Actions
+    ) -> None:
+        """Cancels and doubts that follow from the attempt as it is now."""
+        id_, row = after.id, stored.row
+        if row["cancel_wanted"] and after.live and after.state is not State.SUBMITTING and job is not None:
+            self._cancel(id_, job.native_id, batch.now, out)
+        elif (
+            job is not None
+            and after.live
+            and (moved := sorted({*job.waiting, *job.running} - set(expand(after.tasks))))
+        ):
+            self._cancel(id_, job.native_id, batch.now, out, moved)
+        if after.state is State.IN_DOUBT and after.absent >= ABSENCES_TO_DOUBT:
+            tasks = after.unstarted()
+            if tasks:
+                out.doubts.append((id_, row["directory"], tasks))
+            gone = [e for e in after.executions if not e.ended and e.app_exit is not None]
+            if gone:  # no witness is left, but the job itself said that it ended: billed provisionally
+                ends = [
+                    Ended(
+                        e.task, e.restart, e.native_id, Reason.OK if e.app_exit == 0 else Reason.FAILED, e.app_exit,
+                        e.started_at, site_time, Witness.PROVISIONAL,
+                    )
+                    for e in gone
+                ]  # fmt: skip
+                batch.apply(Stored(after, row), ends)
+
+    def _apply_ended(
+        self,
+        batch: Batch,
+        live: set[int],
+        evidence: dict[int, list[Evidence]],
+        listed: dict[int, Listed],
+        out: Actions,
+    ) -> None:
+        """Late evidence of attempts that are over, and native jobs that must not go on."""
+        late = [i for i in {*evidence, *listed} if i not in live]
+        for stored in attempts.by_ids(batch.conn, late) if late else []:
+            if stored.row["cluster"] != self.cluster:
+                batch.anomaly(stored, f"shows up on {self.cluster}", "Observation")
+                continue
+            batch.apply(stored, evidence.get(stored.attempt.id, []))
+            job = listed.get(stored.attempt.id)
+            if job is not None and stored.attempt.state is State.ENDED:
+                self._cancel(stored.attempt.id, job.native_id, batch.now, out)
+
+    def _cancel(self, attempt: int, native_id: str, now: int, out: Actions, tasks: Sequence[int] = ()) -> None:
+        if now - self.contact.cancelled.get(attempt, 0) >= CANCEL_AGAIN:
+            self.contact.cancelled[attempt] = now
+            out.cancels.append((native_name(attempt), native_id, tasks))
+
+    def _sweep(
+        self,
+        conn: Connection,
+        live: set[int],
+        spool: Sequence[SpoolEntry],
+        listed: dict[int, Listed],
+        out: Actions,
+    ) -> None:
+        """Committed marks of live attempts become permits. A mark of an attempt that is over is never removed while its
+        prologue may still wait for that: only once an answer later than its listing no longer holds the job."""
+        over: set[str] = set()
+        for entry in spool:
+            id_ = _id_of(entry)
+            if id_ is None:
+                continue
+            if id_ in live:
+                if entry.kind == "mark":
+                    out.permits.append((entry.file, id_, entry.task, entry.restart))
+                else:
+                    out.sweep.append(entry.file)
+            elif id_ in listed:
+                continue
+            elif entry.file in self.contact.old_marks:
+                out.sweep.append(entry.file)
+            else:
+                over.add(entry.file)
+        out.over = over
+        if not out.permits:
+            return
+        # An attempt that ended or lost tasks in this very transaction gives no permit.
+        now_ = {s.attempt.id: s.attempt for s in attempts.by_ids(conn, sorted({p[1] for p in out.permits}))}
+        granted = []
+        for permit in out.permits:
+            a = now_[permit[1]]
+            e = a.execution(permit[2], permit[3])
+            if e is not None and e.marked and (a.live or (e.ended and e.source is Witness.ACCOUNTING)):
+                granted.append(permit)
+        out.permits = granted
+
+    def _cluster_row(self, conn: Connection, row: clusters.Row, seen: Observation, now: int, out: Actions) -> None:
+        cols: dict[str, object] = {}
+        if seen.cursor != row["cursor"]:
+            cols["cursor"] = seen.cursor
+        if seen.boot != row["boot"]:
+            cols["boot"] = seen.boot
+        if row["health"] != "up":
+            cols |= {"health": "up", "silent_since": None}
+            events.append(conn, kind="cluster.up", at=now, cluster=self.cluster, body={"was": row["health"]})
+        lease = self.ctx.settings.lease * SECOND
+        if seen.site_time_us + lease - row["lease_expires_at"] > lease // 3:
+            out.renew, out.expires_at = row["lease_seq"] + 1, seen.site_time_us + lease
+            cols |= {"lease_seq": out.renew, "lease_expires_at": out.expires_at}
+        if cols or now - self.contact.written_at >= SECOND:
+            self.contact.written_at = now
+            loads = json.dumps([asdict(load) for load in seen.loads])
+            cols |= {
+                "last_answer_at": seen.site_time_us,
+                "skew_us": seen.site_time_us - now,
+                "loads": loads,
+                "loads_at": now,
+            }
+        if cols:
+            clusters.update(conn, self.cluster, **cols)
+
+    # act --------------------------------------------------------------------------------------------------------------
+
+    async def _act(self, out: Actions, seen: Observation) -> None:
+        """Nothing is lost where an action fails: each follows again from what is stored. One that the site will not do must
+        not keep it from the others; a site that does not answer is left alone until the next tick."""
+        files = self.connector.files
+        try:
+            async with asyncio.timeout(self.ctx.settings.call):
+                if out.permits:
+                    await self._one(self._permit(out.permits))
+                if out.renew:
+                    text = f"{out.renew} {out.expires_at // SECOND} {self.ctx.token}\n"
+                    await self._one(files.write("lease", text.encode()))
+                for name, native_id, tasks in out.cancels:
+                    await self._one(self.connector.cancel(name, native_id, tasks))
+                for attempt, directory, unknown in out.doubts:
+                    await self._one(self._fence(attempt, directory, unknown))
+                if out.sweep:
+                    await self._one(files.unspool(out.sweep))
+        except (SiteUnsure, TimeoutError) as e:
+            log.info("site.action_failed", cluster=self.cluster, why=str(e) or type(e).__name__)
+
+    async def _one(self, action: Awaitable[object]) -> None:
+        try:
+            await action
+        except SiteUnsure as e:
+            if e.silent:
+                raise
+            log.info("site.action_failed", cluster=self.cluster, why=e.message)
+        except (SiteRefused, InvalidInput, NoSpace, OSError) as e:
+            if isinstance(e, TimeoutError):
+                raise
+            log.info("site.action_failed", cluster=self.cluster, why=str(e) or type(e).__name__)
+
+    async def _permit(self, permits: list[tuple[str, int, int, int]]) -> None:
+        removed = set(await self.connector.files.unspool([p[0] for p in permits]))
+        self.contact.given = [p[1:] for p in permits if p[0] in removed]
+
+    async def _fence(self, attempt: int, directory: str, tasks: tuple[int, ...]) -> None:
+        """Race for the fences of an attempt that nobody knows of."""
+        claims: list[Evidence] = []
+        for task in tasks:
+            claim = await self.connector.files.claim(directory, task, 0, f"server:{self.ctx.token}")
+            if claim.won or claim.holder.startswith("server:"):
+                claims.append(FenceWon(task))
+            else:
+                native_id, _, nonce = claim.holder.partition(":")
+                claims.append(FenceLost(task, native_id, nonce))
+
+        def commit(conn: Connection) -> None:
+            check_token(self.ctx, clusters.get(conn, self.cluster)["fencing_token"])
+            batch = Batch(conn, self.ctx, self.ctx.now())
+            for stored in attempts.by_ids(conn, [attempt]):
+                batch.apply(stored, claims)
+            refresh(conn, self.ctx, batch.touched, batch.now)
+
+        await self.ctx.write(commit)
+
+
+def check_token(ctx: Context, token: int) -> None:
+    """Another server took over: this one must change nothing more."""
+    if token != ctx.token:
+        raise Conflict("server.superseded", "another server has taken over this network", hint="stop this one")
+
+
+def _differs(row: attempts.Row, job: Listed | None, more: bool) -> bool:
+    """Whether the listing says anything of a live attempt that its row does not say already."""
+    state = row["state"]
+    if job is None:
+        return not more and state != State.SUBMITTING
+    if row["native_id"] != job.native_id or row["absent"] or row["cancel_wanted"]:
+        return True
+    if state not in (State.QUEUED, State.RUNNING) or (job.running and state != State.RUNNING):
+        return True
+    known = row["tasks"]
+    return known != "0" and bool({*job.waiting, *job.running} - set(expand(known)))
+
+
+def _id_of(entry: SpoolEntry) -> int | None:
+    try:
+        return unb32(entry.attempt)
+    except ValueError:
+        return None
+
+
+_WORD = re.compile(r"[!-~]{1,128}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+def _told(entry: SpoolEntry) -> Evidence | None:
+    """What a spool file says. A job may write anything there: what no prologue writes, and no column holds, says nothing."""
+    words = entry.body.split()
+    match entry.kind, words:
+        case "mark", [nonce, native_id, at] if _WORD.fullmatch(nonce) and _WORD.fullmatch(native_id):
+            return Marked(entry.task, entry.restart, nonce, native_id, int(at)) if _NUMBER.fullmatch(at) else None
+        case "gaveup", [nonce, *_] if _WORD.fullmatch(nonce):
+            return GaveUp(entry.task, entry.restart, nonce)
+        case "end", [code, *_] if _NUMBER.fullmatch(code) and int(code) <= 255:
+            return AppExited(entry.task, entry.restart, int(code))
+    return None
+
+
+def _gather(
+    seen: Observation, spool: Iterable[SpoolEntry], given: Iterable[tuple[int, int, int]]
+) -> dict[int, list[Evidence]]:
+    """Evidence by attempt: permits given, marks, the prologues' and jobs' own words, then accounting."""
+    out: dict[int, list[Evidence]] = {}
+    for id_, task, restart in given:
+        out.setdefault(id_, []).append(Permitted(task, restart))
+    rank = {"mark": 0, "gaveup": 1, "end": 2}
+    for entry in sorted(spool, key=lambda e: rank.get(e.kind, 3)):
+        of, ev = _id_of(entry), _told(entry)
+        if of is not None and ev is not None:
+            out.setdefault(of, []).append(ev)
+    for record in seen.records:
+        owner = attempt_of(record.name)
+        if owner is not None:
+            out.setdefault(owner, []).append(record.event)
+    return out

@@ -1,0 +1,56 @@
+"""The API fuzzed from its own OpenAPI file: no answer is a server error, every answer is as declared.
+
+Deterministic: the same requests in every run. No cluster runs, so nothing that is submitted is executed. What fits the
+schema may still be refused: an application has its own schema, a path its rules.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from tests.parts.served_platform import World, served_platform
+
+from tidegrid.server.app import create_app
+
+DOCUMENT = create_app(platform=None).openapi()  # type: ignore[arg-type]  # the document needs no platform
+schema = schemathesis.openapi.from_dict(DOCUMENT)
+QUIET: dict[str, Any] = {"derandomize": True, "deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+WIDE = settings(max_examples=15, phases=[Phase.explicit, Phase.generate], **QUIET)
+NARROW = settings(max_examples=6, phases=[Phase.generate], **QUIET)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    home = Path(tempfile.mkdtemp(prefix="tide-"))
+    try:
+        with served_platform(home, supervise=False) as made:
+            made.tokens["operator"] = made.token("operator", "fuzz", "operator")
+            made.tokens["user"] = made.token("acme", "fuzz", "user")
+            yield made
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _check(world: World, who: str, case: Any) -> None:
+    headers = {"Authorization": f"Bearer {world.tokens[who]}"}
+    case.call_and_validate(base_url=world.url, headers=headers, timeout=30, excluded_checks=[positive_data_acceptance])
+
+
+@schema.parametrize()
+@WIDE
+def test_operators_requests_break_nothing(case: Any, world: World) -> None:
+    _check(world, "operator", case)
+
+
+@schema.parametrize()
+@NARROW
+def test_users_requests_break_nothing(case: Any, world: World) -> None:
+    _check(world, "user", case)
