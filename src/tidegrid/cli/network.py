@@ -1,0 +1,198 @@
+"""network, cluster, apps."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tidegrid.cli import context
+from tidegrid.cli.context import Json
+from tidegrid.domain.errors import InvalidInput
+
+Cluster = Annotated[str, typer.Argument(metavar="CLUSTER", help="A cluster's name.", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="The network file.", no_args_is_help=True, rich_markup_mode=None)
+    group.command("apply")(apply)
+    group.command("show")(show_network)
+    app.add_typer(group, name="network")
+    group = typer.Typer(help="Clusters in operation.", no_args_is_help=True, rich_markup_mode=None)
+    group.command("list")(cluster_list)
+    group.command("drain")(drain)
+    group.command("resume")(resume)
+    group.command("dead")(dead)
+    app.add_typer(group, name="cluster")
+    group = typer.Typer(help="Applications.", invoke_without_command=True, rich_markup_mode=None)
+    group.callback()(apps)
+    group.command("show")(apps_show)
+    app.add_typer(group, name="apps")
+
+
+def apply(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A network file; - reads standard input.", show_default=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference, change nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Apply a network file. Applying it again changes nothing."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InvalidInput("network.text", f"{file} is no UTF-8 text", hint="give a network file in YAML") from None
+    with context.connected() as tide:
+        found = tide.apply_network(text, dry_run=dry_run)
+    if json:
+        context.emit(found)
+        return
+    from tidegrid.cli import show
+
+    changes = found.get("changes") or []
+    for change in changes:
+        text = change if isinstance(change, str) else str(change.get("text") or change)
+        show.line(text, {"+": "green", "-": "red", "~": "yellow"}.get(text[:1], ""))
+    context.note(("nothing changes" if dry_run else "nothing changed") if not changes
+                 else "not applied: --dry-run" if dry_run else "applied")  # fmt: skip
+
+
+def show_network(json: Json = False) -> None:
+    """Show the network document in force (operators)."""
+    with context.connected() as tide:
+        found = tide.network()
+    if json:
+        context.emit(found)
+    elif isinstance(found.get("source"), str) and found["source"]:
+        sys.stdout.write(found["source"].rstrip("\n") + "\n")
+    else:
+        from tidegrid.cli import show
+
+        show.tree(found)
+
+
+def cluster_list(json: Json = False) -> None:
+    """List clusters, their health and what is free."""
+    with context.connected() as tide:
+        found = tide.clusters()
+    if json:
+        context.emit(found)
+        return
+    from tidegrid.cli import show
+
+    with_cost = any("cost_core_hour" in p for c in found for p in c.get("partitions") or ())
+    show.table(
+        ["CLUSTER", "REGION", "HEALTH", "PARTITION", "ARCH", "SUPPLY", "NODES", "CORES", "FREE", "RUNNING", "WAITING",
+         "CORE-HOUR", *(["COST"] if with_cost else []), "LAST ANSWER"],
+        [row for cluster in found for row in _rows(cluster, with_cost)],
+        right=["NODES", "CORES", "FREE", "RUNNING", "WAITING", "CORE-HOUR", "COST"],
+        empty="no clusters; `tide network apply network.yaml` makes them known",
+    )  # fmt: skip
+
+
+def _rows(c: dict[str, Any], with_cost: bool) -> list[list[Any]]:
+    from tidegrid.cli import show
+
+    health = show.state(f"{c.get('health', '')}")
+    if c.get("drained"):
+        health = health + show.state(", drained")
+    out: list[list[Any]] = []
+    for n, p in enumerate(c.get("partitions") or [{}]):
+        cores = p.get("cores") or (p.get("cores_per_node") or 0) * (p.get("nodes") or 0)
+        out.append([
+            *((c.get("name"), c.get("region"), health) if n == 0 else ("", "", "")),
+            p.get("name"), p.get("arch"), str(p.get("supply") or "").replace("_", "-"), p.get("nodes"), cores,
+            *(show.scalar(p.get(k)) for k in ("cores_free", "running", "waiting")), p.get("core_hour"),
+            *([p.get("cost_core_hour")] if with_cost else []), show.moment(c.get("last_answer_at")) if n == 0 else "",
+        ])  # fmt: skip
+    return out
+
+
+def drain(cluster: Cluster, json: Json = False) -> None:
+    """Send nothing new there."""
+    _command(cluster, "drain", json)
+
+
+def resume(cluster: Cluster, json: Json = False) -> None:
+    """End a drain, or take back a word of death."""
+    _command(cluster, "resume", json)
+
+
+def dead(
+    cluster: Cluster,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Declare that a cluster will not come back: what ran there is lost or started again elsewhere."""
+    if not yes:
+        if json or not sys.stdin.isatty():
+            raise InvalidInput("confirm.missing", f"declaring {cluster} dead loses what runs there", hint="say --yes")
+        typer.confirm(f"What runs on {cluster} and cannot restart will be lost. Declare it dead?", abort=True)
+    _command(cluster, "dead", json)
+
+
+def _command(cluster: str, what: str, json: bool) -> None:
+    with context.connected() as tide:
+        found = tide.cluster_command(cluster, what)
+    context.emit(found) if json else print(f"{cluster}: {what} done")
+
+
+def apps(ctx: typer.Context, json: Json = False) -> None:
+    """List applications."""
+    if ctx.invoked_subcommand is not None:
+        return
+    with context.connected() as tide:
+        found = tide.apps()
+    if json:
+        context.emit(found)
+        return
+    from tidegrid.cli import show
+
+    show.table(
+        ["APPLICATION", "VERSION", "TITLE", "SUMMARY"],
+        [[a["id"], str(a.get("version", ""))[:12], _text(a.get("title")), _text(a.get("summary"))] for a in found],
+        empty="no applications",
+    )
+
+
+def apps_show(app: Annotated[str, typer.Argument(metavar="APP", help="`id` or `id@version`.", show_default=False)], json: Json = False) -> None:
+    """Show an application and its parameters."""
+    with context.connected() as tide:
+        found = tide.app(app)
+    if json:
+        context.emit(found)
+        return
+    from tidegrid.cli import show
+
+    resources = found.get("resources") or {}
+    show.facts([
+        ("application", f"{found['id']}@{found.get('version', '')}"), ("title", _text(found.get("title"))),
+        ("summary", _text(found.get("summary"))),
+        ("resources", "  ".join(f"{k}={v}" for k, v in resources.items() if v)),
+        ("inputs", ", ".join(map(str, found.get("inputs") or []))),
+        ("outputs", ", ".join(map(str, found.get("outputs") or []))),
+    ])  # fmt: skip
+    schema = found.get("params") or {}
+    required = set(schema.get("required") or ())
+    if schema.get("properties"):
+        show.heading("parameters")
+    show.table(
+        ["NAME", "TYPE", "DEFAULT", "LIMITS", "DESCRIPTION"],
+        [
+            [name, p.get("type"), "required" if name in required and "default" not in p else show.scalar(p.get("default")),
+             _limits(p), p.get("description") or _text(p.get("title"))]
+            for name, p in (schema.get("properties") or {}).items()
+        ],
+    )  # fmt: skip
+
+
+def _limits(p: dict[str, Any]) -> str:
+    if "enum" in p:
+        return " | ".join(map(str, p["enum"]))
+    low, high = p.get("minimum", p.get("exclusiveMinimum")), p.get("maximum", p.get("exclusiveMaximum"))
+    return f"{'' if low is None else low}..{'' if high is None else high}" if (low, high) != (None, None) else ""
+
+
+def _text(value: Any) -> str:
+    """A text in one language or several."""
+    return str(value.get("en") or next(iter(value.values()), "")) if isinstance(value, dict) else str(value or "")

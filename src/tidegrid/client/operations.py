@@ -1,0 +1,66 @@
+"""Money and accounts: what operators and administrators do."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+from tidegrid.client.calls import Calls, View, quoted
+
+
+class Operations(Calls):
+    """Usage, balances, organisations, projects, users, tokens."""
+
+    # Money -------------------------------------------------------------------------------------------------------------
+
+    def usage(self, *, org: str | None = None, job: str | None = None, page: int = 200) -> Iterator[View]:
+        """Journalled use, newest first."""
+        after: str | None = None
+        while True:
+            params = {"org": org, "job": job, "limit": page, "after": after}
+            found = self._view("GET", "/usage", params=params)
+            yield from found["items"]
+            after = found.get("next")
+            if after is None:
+                return
+
+    def balance(self, org: str | None = None) -> View:
+        return self._view("GET", "/balance", params={"org": org})
+
+    def deposit(self, org: str, amount: str, *, key: str | None = None) -> View:
+        """amount: yuan as decimal text."""
+        return self._post("/deposits", {"org": org, "amount": amount}, key or secrets.token_hex(16))
+
+    def journal_check(self) -> View:
+        return self._view("GET", "/journal/check")
+
+    # Accounts ----------------------------------------------------------------------------------------------------------
+
+    def orgs(self) -> list[View]:
+        return self._items("/orgs")
+
+    def create_org(self, name: str) -> View:
+        return self._view("POST", "/orgs", retry=False, json={"name": name})
+
+    def projects(self, org: str) -> list[View]:
+        return self._items(f"/orgs/{quoted(org)}/projects")
+
+    def create_project(self, org: str, name: str) -> View:
+        return self._view("POST", f"/orgs/{quoted(org)}/projects", retry=False, json={"name": name})
+
+    def users(self, org: str) -> list[View]:
+        return self._items(f"/orgs/{quoted(org)}/users")
+
+    def create_user(self, org: str, name: str, role: str = "user") -> View:
+        return self._view("POST", f"/orgs/{quoted(org)}/users", retry=False, json={"name": name, "role": role})
+
+    def tokens(self, org: str) -> list[View]:
+        return self._items(f"/orgs/{quoted(org)}/tokens")
+
+    def create_token(self, org: str, **body: Any) -> View:
+        """The secret is in `token`, and cannot be read again."""
+        return self._view("POST", f"/orgs/{quoted(org)}/tokens", retry=False, json=body)
+
+    def revoke_token(self, org: str, token_id: str) -> None:
+        self._t.json("DELETE", f"/orgs/{quoted(org)}/tokens/{quoted(token_id)}")

@@ -1,0 +1,182 @@
+"""`Tide`: every operation of the API as a method."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import httpx
+
+from tidegrid.client import sse
+from tidegrid.client.calls import View, quoted
+from tidegrid.client.files import Files
+from tidegrid.client.operations import Operations
+from tidegrid.client.transport import Transport
+from tidegrid.client.views import Event, Job, Page
+from tidegrid.domain.errors import Unreachable
+
+
+class Tide(Files, Operations):
+    """A connection to one server. Errors are those of `tidegrid.domain.errors`, with the server's codes; a server that
+    does not answer is Unreachable (server.unreachable).
+
+    timeout: seconds an answer may take; http: a client of one's own, for tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        timeout: float = 60.0,
+        http: httpx.Client | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._t = Transport(url, token, timeout=timeout, http=http, sleep=sleep)
+        self._sleep = sleep
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._t.close()
+
+    # Server ------------------------------------------------------------------------------------------------------------
+
+    def health(self) -> View:
+        return self._view("GET", "/health")
+
+    def me(self) -> View:
+        """Whose token this is."""
+        return self._view("GET", "/me")
+
+    # Jobs --------------------------------------------------------------------------------------------------------------
+
+    def submit(self, app: str, *, key: str | None = None, **body: Any) -> Job:
+        """Submit a job; keywords as in the API's Submission. key: idempotency key, made up where not given, so that a
+        lost connection submits nothing twice."""
+        return Job.of(self._post("/jobs", {"app": app, **body}, key or secrets.token_hex(16)))
+
+    def submit_many(self, bodies: Sequence[Mapping[str, Any]], *, key: str | None = None) -> list[Job]:
+        """Submit up to 1,000 jobs: all of them or none."""
+        found = self._post("/batches", {"jobs": [dict(b) for b in bodies]}, key or secrets.token_hex(16))
+        return [Job.of(j) for j in found["items"]]
+
+    def offers(self, app: str, **body: Any) -> View:
+        """Where such a job could run now. Nothing is submitted."""
+        return self._view("POST", "/offers", json={"app": app, **body})
+
+    def jobs(self, *, state: str | None = None, project: str | None = None, page: int = 100) -> Iterator[Job]:
+        """Every job one sees, newest first, fetched page by page."""
+        after: str | None = None
+        while True:
+            found = self.jobs_page(state=state, project=project, limit=page, after=after)
+            yield from found
+            if found.next is None:
+                return
+            after = found.next
+
+    def jobs_page(
+        self, *, state: str | None = None, project: str | None = None, limit: int = 50, after: str | None = None
+    ) -> Page[Job]:
+        params = {"state": state, "project": project, "limit": limit, "after": after}
+        found = self._view("GET", "/jobs", params=params)
+        return Page(tuple(Job.of(j) for j in found["items"]), found.get("next"))
+
+    def explain(self, job_id: str) -> View:
+        """Why it went where it went."""
+        return self._view("GET", f"/jobs/{quoted(job_id)}/explain")
+
+    def cancel(self, job_id: str) -> Job:
+        return self._act(job_id, "cancel")
+
+    def hold(self, job_id: str) -> Job:
+        return self._act(job_id, "hold")
+
+    def release(self, job_id: str) -> Job:
+        return self._act(job_id, "release")
+
+    def wait(
+        self, job_id: str, *, timeout: float | None = None, every: float = 0.5, seen: Callable[[Job], None] | None = None
+    ) -> Job:
+        """The job once its state is final. timeout in seconds: TimeoutError; seen: called with every look."""
+        end = None if timeout is None else time.monotonic() + timeout
+        pause = min(0.1, every)
+        while True:
+            job = self.job(job_id)
+            if seen is not None:
+                seen(job)
+            if job.final:
+                return job
+            if end is not None and time.monotonic() >= end:
+                raise TimeoutError(f"{job_id} is still {job.state} after {timeout} s")
+            self._sleep(pause)
+            pause = min(every, pause * 1.5)
+
+    # Network and catalogue ---------------------------------------------------------------------------------------------
+
+    def apps(self) -> list[View]:
+        return self._items("/apps")
+
+    def app(self, name: str) -> View:
+        return self._view("GET", f"/apps/{quoted(name)}")
+
+    def network(self) -> View:
+        return self._view("GET", "/network")
+
+    def apply_network(self, text: str, *, dry_run: bool = False) -> View:
+        return self._view("PUT", "/network", params={"dry_run": str(dry_run).lower()}, content=text.encode(),
+                          headers={"Content-Type": "application/yaml"})  # fmt: skip
+
+    def clusters(self) -> list[View]:
+        return self._items("/clusters")
+
+    def cluster_command(self, name: str, command: str) -> View:
+        """command: drain, resume or dead."""
+        return self._view("POST", f"/clusters/{quoted(name)}/{quoted(command)}")
+
+    # Events ------------------------------------------------------------------------------------------------------------
+
+    def events_page(
+        self, *, after: int = 0, kinds: Sequence[str] = (), job: str | None = None, limit: int = 100
+    ) -> list[Event]:
+        params = {"after": after, "kind": list(kinds) or None, "job": job, "limit": limit}
+        return [Event.of(e) for e in self._view("GET", "/events", params=params)["items"]]
+
+    def events(
+        self, *, after: int | None = None, kinds: Sequence[str] = (), job: str | None = None, silence: float = 45.0
+    ) -> Iterator[Event]:
+        """Events as they happen, for ever; none is missed when the connection breaks. after: start behind this seq, or
+        with what comes next where None. Unreachable once the server has not answered for several tries."""
+        seen = "" if after is None else str(after)
+        failures = 0
+        while True:
+            opened = time.monotonic()
+            params: dict[str, Any] = {"kind": list(kinds), "tail": str(not seen).lower()}
+            if job is not None:
+                params["job"] = job
+            headers = {"Accept": "text/event-stream", **({"Last-Event-ID": seen} if seen else {})}
+            timeout = httpx.Timeout(silence, connect=5.0)
+            try:
+                with self._t.stream("GET", "/events", params=params, headers=headers, timeout=timeout) as answer:
+                    for seq, data in sse.decode(answer.iter_lines()):
+                        seen = seq or seen
+                        if data:
+                            failures = 0
+                            yield Event.of(json.loads(data))
+            except Unreachable:
+                failures = 1 if time.monotonic() - opened > 2 * silence else failures + 1
+                if failures > 5:
+                    raise
+            self._sleep(min(5.0, 0.2 * 2**failures))
+
+    # -------------------------------------------------------------------------------------------------------------------
+
+    def _act(self, job_id: str, what: str) -> Job:
+        return Job.of(self._view("POST", f"/jobs/{quoted(job_id)}/{what}"))

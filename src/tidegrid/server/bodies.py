@@ -1,0 +1,120 @@
+"""What comes in: strict, bounded, nothing unknown."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tidegrid.server.fields import (
+    Amount,
+    AppName,
+    Array,
+    EnvName,
+    JobId,
+    Json,
+    Label,
+    Name,
+    Place,
+    RelativePath,
+    Sha256,
+    Text,
+)  # fmt: skip
+
+MAX_BULK = 1000
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ResourcesBody(Body):
+    """What one task needs on one node; what is left out comes from the application."""
+
+    cores: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
+    memory_mib: Annotated[int, Field(ge=1, le=1 << 31, strict=True)] | None = None
+    gpus: Annotated[int, Field(ge=0, le=100_000, strict=True)] | None = None
+    gpu_type: Label | None = None
+    wall_s: Annotated[int, Field(ge=1, le=31_622_400, strict=True, description="limit in seconds")] | None = None
+
+
+class ConstraintsBody(Body):
+    """Where it may run; empty: anywhere. any_of, ordered, exclude: `cluster` or `cluster/partition`."""
+
+    arch: list[Name] = Field(default=[], max_length=20)
+    regions: list[Label] = Field(default=[], max_length=100)
+    any_of: list[Place] = Field(default=[], max_length=200)
+    ordered: list[Place] = Field(default=[], max_length=200)
+    exclude: list[Place] = Field(default=[], max_length=200)
+
+
+class InputBody(Body):
+    """A file for the working directory: an upload by its hash, or an output of another job."""
+
+    path: RelativePath
+    sha256: Sha256 | None = None
+    job: JobId | None = None
+    source: RelativePath | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> InputBody:
+        if (self.sha256 is None) == (self.job is None) or (self.job is None) != (self.source is None):
+            raise ValueError("give sha256, or job and source")
+        return self
+
+
+class Submission(Body):
+    """A job to be."""
+
+    app: AppName = Field(description="`id` or `id@version`")
+    params: Json = Field(default={}, description="by the application's schema")
+    name: Label = ""
+    project: Name = "default"
+    resources: ResourcesBody = ResourcesBody()
+    constraints: ConstraintsBody = ConstraintsBody()
+    objective: Literal["balanced", "cheapest", "fastest", "deadline", "budget"] = "balanced"
+    array: Array = Field(default="", description="task numbers and throttle: `0-9%3`")
+    after_ok: list[JobId] = Field(default=[], max_length=1000)
+    after_any: list[JobId] = Field(default=[], max_length=1000)
+    env: dict[EnvName, Text] = Field(default={}, max_length=256)
+    inputs: list[InputBody] = Field(default=[], max_length=1000)
+    outputs: list[RelativePath] = Field(default=[], max_length=200, description="globs below the working directory")
+    movable: bool | None = None
+    restartable: bool = False
+    held: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """For the platform: only what was given, so that an application's defaults are not hidden."""
+        return self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+
+
+class SubmissionList(Body):
+    jobs: list[Submission] = Field(min_length=1, max_length=MAX_BULK)
+
+
+class OrgBody(Body):
+    name: Name
+
+
+class ProjectBody(Body):
+    name: Name
+
+
+class UserBody(Body):
+    name: Name
+    role: Literal["user", "project_admin", "provider", "operator", "auditor"] = "user"
+
+
+class TokenBody(Body):
+    """A new token. user: whose, by default one's own; scopes: fewer than the role gives; expires_in_s: from now."""
+
+    user: Name | None = None
+    label: Label = ""
+    scopes: list[Name | Annotated[str, Field(pattern=r"^[a-z]+:[a-z]+$", max_length=64)]] = Field(default=[], max_length=32)
+    expires_in_s: Annotated[int, Field(ge=1, le=3_162_240_000, strict=True)] | None = None
+
+
+class DepositBody(Body):
+    org: Name
+    amount: Amount = Field(description="yuan")
+    memo: Label = ""

@@ -1,0 +1,255 @@
+"""What goes out. Fields are added, never renamed; times are ISO 8601 in UTC, money is a decimal text with its currency."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2025-01-31T23:59:59.000001Z"])]
+
+
+class View(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class Open(BaseModel):
+    """A view to which the platform may add terms."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Money(View):
+    amount: str = "0.00"
+    currency: str = "CNY"
+
+
+class Resources(View):
+    cores: int = 1
+    memory_mib: int = 0
+    gpus: int = 0
+    gpu_type: str = ""
+    wall_s: int = 0
+
+
+class Execution(View):
+    """One start of one task, on the site's clock."""
+
+    task: int
+    restart: int = 0
+    reason: str | None = None
+    exit_code: int | None = None
+    started_at: Time | None = None
+    ended_at: Time | None = None
+    source: str | None = Field(None, description="whose word it is: spool, provisional, controller, accounting")
+    peak_mib: int | None = None
+
+
+class Attempt(View):
+    """One submission of a set of the job's tasks to one cluster."""
+
+    id: str
+    cluster: str = ""
+    partition: str = ""
+    state: str = ""
+    reason: str | None = None
+    native_id: str | None = None
+    detail: str | None = None
+    tasks: str = "0"
+    movable: bool = False
+    restartable: bool = False
+    created_at: Time | None = None
+    started_at: Time | None = None
+    ended_at: Time | None = None
+    executions: list[Execution] = []
+
+
+class JobSummary(View):
+    """A job in a list."""
+
+    id: str
+    org: str = ""
+    project: str = ""
+    user: str = ""
+    name: str = ""
+    app: str = ""
+    app_version: str = ""
+    state: str
+    reason: str | None = None
+    tasks: int = 1
+    resources: Resources = Resources()
+    objective: str = "balanced"
+    held: bool = False
+    cancel_wanted: bool = False
+    created_at: Time | None = None
+    started_at: Time | None = None
+    ended_at: Time | None = None
+    moved: int = 0
+    cost: Money = Money()
+
+
+class Job(JobSummary):
+    """A job alone, with its attempts, oldest first."""
+
+    attempts: list[Attempt] = []
+
+
+class JobPage(View):
+    items: list[JobSummary]
+    next: str | None = Field(None, description="give it as `after` for the next page; null: this was the last")
+
+
+class JobList(View):
+    items: list[Job]
+
+
+class Offers(Open):
+    """Where a job could run, best first, with predicted wait, run time and price; and why not elsewhere."""
+
+
+class Explanation(Open):
+    """Why a job went where it went: decisions, their best candidates and counted refusals, attempts."""
+
+
+class Output(View):
+    path: str
+    size: int = 0
+    sha256: str | None = None
+    state: str | None = None
+
+
+class OutputList(View):
+    items: list[Output]
+
+
+class Upload(View):
+    sha256: str
+    size: int
+
+
+class App(Open):
+    """An application: its document, parameters as JSON Schema, and version."""
+
+    id: str
+
+
+class AppList(View):
+    items: list[App]
+
+
+class Network(Open):
+    """The network document as applied."""
+
+
+class NetworkChange(Open):
+    """What applying changed, or would change."""
+
+
+class Cluster(Open):
+    name: str
+
+
+class ClusterList(View):
+    items: list[Cluster]
+
+
+class Usage(Open):
+    """One segment of use: what ran where, for how long, and what it was charged."""
+
+
+class UsagePage(View):
+    items: list[Usage]
+    next: str | None = None
+
+
+class Balance(Open):
+    """An organisation's prepaid account."""
+
+
+class Deposit(Open):
+    """A journalled deposit."""
+
+
+class JournalCheck(Open):
+    """Whether the books balance, and where they do not."""
+
+
+class Event(View):
+    seq: int
+    at: Time | None = None
+    kind: str
+    org: str | None = None
+    job: str | None = None
+    attempt: str | None = None
+    cluster: str | None = None
+    body: dict[str, Any] = {}
+
+
+class EventPage(View):
+    items: list[Event]
+    next: str | None = Field(None, description="give it as `after`; null where no event followed")
+
+
+class Org(View):
+    id: str
+    name: str
+    created_at: Time | None = None
+
+
+class OrgList(View):
+    items: list[Org]
+
+
+class Project(View):
+    id: str
+    name: str
+    created_at: Time | None = None
+
+
+class ProjectList(View):
+    items: list[Project]
+
+
+class User(View):
+    id: str
+    name: str
+    role: str
+    created_at: Time | None = None
+
+
+class UserList(View):
+    items: list[User]
+
+
+class Token(View):
+    """A token without its secret, which is shown once, when it is made."""
+
+    id: str
+    user: str
+    label: str = ""
+    scopes: list[str] = []
+    created_at: Time | None = None
+    expires_at: Time | None = None
+    revoked_at: Time | None = None
+
+
+class TokenList(View):
+    items: list[Token]
+
+
+class NewToken(Token):
+    token: str = Field(description="the secret; it cannot be read again")
+
+
+class Me(View):
+    """Whose token this is."""
+
+    org: str
+    user: str
+    role: str
+    permissions: list[str]
+
+
+class Health(View):
+    status: str
+    version: str

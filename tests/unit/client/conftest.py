@@ -1,0 +1,5 @@
+"""The API over a platform in memory."""
+
+from tests.parts.api import api, platform
+
+__all__ = ["api", "platform"]
