@@ -1,0 +1,352 @@
+"""`tide up`: one process with API and loops, and a supervisor process for each embedded cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from sqlalchemy import Connection
+
+from tidegrid.catalog.network_model import Cluster
+from tidegrid.connectors.contract import Connector
+from tidegrid.connectors.embedded import launch as embedded
+from tidegrid.connectors.embedded.connector import EmbeddedConnector
+from tidegrid.connectors.files import LocalFiles
+from tidegrid.connectors.transport import SocketTransport
+from tidegrid.control import accounts, catalogue, network_file
+from tidegrid.control.context import Context, Settings
+from tidegrid.control.loops import Loops
+from tidegrid.control.picture import Picture
+from tidegrid.control.platform import Platform
+from tidegrid.control.staging import Staging
+from tidegrid.control.submit import Submitter
+from tidegrid.domain.errors import Conflict, InvalidInput, TideError
+from tidegrid.launch import effects
+from tidegrid.launch import home as homes
+from tidegrid.server.app import create_app
+from tidegrid.store import clusters, events, orgs
+from tidegrid.store.engine import Store
+
+log = structlog.get_logger(__name__)
+Wrap = Callable[[str, Connector], Connector]
+WATCH_S = 0.5  # between two looks whether the supervisors live
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """database: a URL, default SQLite in the home; port 0: any free one; wrap: put around every connector (tests);
+    supervise: start supervisors that are not running; accept_clock: go on although the clock stepped back; network: a network document to apply at the start."""
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = 8170
+    database: str = ""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    wrap: Wrap | None = None
+    supervise: bool = True
+    accept_clock: bool = False
+    network: str = ""
+
+
+class Network:
+    """Connectors and supervisors of the clusters in the network document; `sync` after it changed."""
+
+    def __init__(self, options: Options, ctx: Context, picture: Picture) -> None:
+        self.options, self.ctx, self.picture = options, ctx, picture
+        self.loops: Loops | None = None
+        self._made: dict[str, Cluster] = {}
+        self._said: dict[str, str] = {}
+
+    async def sync(self) -> None:
+        network = await self.picture.network()
+        wanted = {c.name: c for c in network.clusters} if network is not None else {}
+        for name in [n for n in self._made if n not in wanted or wanted[n] != self._made[n]]:
+            del self._made[name]
+            if self.loops is not None:
+                self.loops.unwatch(name)
+            old = self.ctx.connectors.pop(name, None)
+            if old is not None:
+                await old.close()
+            if name not in wanted:
+                await asyncio.to_thread(embedded.stop_supervisor, self._directory(name))
+        for name, cluster in wanted.items():
+            if name not in self._made:
+                await self._connect(cluster)
+                self._made[name] = cluster
+        names = list(wanted)
+        if names and self.loops is not None:
+            token = self.ctx.token
+            await self.ctx.store.write(lambda c: _adopt(c, names, token))
+            for name in names:
+                if name not in self.loops.contacts and name in self.ctx.connectors:
+                    self.loops.watch(self.ctx.connectors[name])
+
+    def _directory(self, name: str) -> Path:
+        return self.options.home / "clusters" / name
+
+    async def _connect(self, cluster: Cluster) -> None:
+        if cluster.connector != "embedded":
+            raise InvalidInput("cluster.connector", f"{cluster.name}: this release connects embedded clusters only")
+        if self.options.supervise:
+            await self.start_supervisor(cluster)
+        directory = self._directory(cluster.name)
+        files = LocalFiles(str(directory / "site"))
+        await asyncio.to_thread(files.prepare)
+        connector: Connector = EmbeddedConnector(cluster.name, SocketTransport(directory / "socket"), files)
+        self.ctx.connectors[cluster.name] = (
+            self.options.wrap(cluster.name, connector) if self.options.wrap else connector
+        )
+
+    async def start_supervisor(self, cluster: Cluster) -> None:
+        directory = self._directory(cluster.name)
+        config = {
+            "name": cluster.name,
+            "root": str(directory / "site"),
+            "partitions": [
+                {
+                    "name": p.name, "nodes": p.nodes, "cores": p.cores, "memory_mib": p.memory_mib,
+                    "gpus": p.gpus, "gpu_type": p.gpu_type,
+                    **({"cpus": list(cluster.settings["cpus"])} if cluster.settings.get("cpus") else {}),
+                }
+                for p in cluster.partitions
+            ],
+            **{k: v for k, v in cluster.settings.items() if k in ("queue", "kill_grace_s", "enforce_memory")},
+        }  # fmt: skip
+        try:
+            await asyncio.to_thread(embedded.ensure_running, directory, config)
+            self._said.pop(cluster.name, None)
+        except TideError as e:
+            if self._said.get(cluster.name) != e.code:
+                self._said[cluster.name] = e.code
+                log.error("supervisor.not_started", cluster=cluster.name, code=e.code, why=e.message, hint=e.hint)
+                at = self.ctx.now()
+                body = {"code": e.code, "why": e.message, "hint": e.hint}
+                await self.ctx.store.write(
+                    lambda c: events.append(c, kind="cluster.trouble", at=at, cluster=cluster.name, body=body)
+                )
+
+    async def watch(self) -> None:
+        """Start supervisors again that died; their jobs go on meanwhile."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            for name, cluster in list(self._made.items()):
+                if not await asyncio.to_thread(embedded.running, self._directory(name)):
+                    await self.start_supervisor(cluster)
+
+
+def _adopt(conn: Connection, names: list[str], token: int) -> None:
+    clusters.ensure(conn, names)
+    for name in names:
+        clusters.update(conn, name, fencing_token=token)
+
+
+@contextlib.asynccontextmanager
+async def network_of(options: Options) -> AsyncIterator[tuple[Platform, Loops]]:
+    """Store, platform, clusters and loops of a locked home; all closed at the end. Raises TideErrors."""
+    clock = effects.SteadyClock()
+    ids = effects.new_ids(clock)
+    url = options.database or f"sqlite:///{options.home / 'tidegrid.db'}"
+    store = Store.open(url, now_us=clock.now)
+    network: Network | None = None
+    try:
+        newest = await store.read(events.newest)
+        effects.check_clock(clock.now(), newest, accept=options.accept_clock)
+        ctx = Context(store, clock, ids, options.home, _settings(options))
+        _, token_hash = homes.admin_token(options.home)
+        await store.write(lambda c: _bootstrap(c, ctx, token_hash))
+        await catalogue.install_packaged(ctx)
+        if options.network:
+            await network_file.apply(ctx, options.network)
+        picture = Picture(ctx)
+        await accounts.open_accounts(ctx, await picture.network())
+        staging = Staging(ctx)
+        await asyncio.to_thread(staging.blobs.sweep)
+        platform = Platform(ctx, picture, staging)
+        network = Network(options, ctx, picture)
+        platform.on_network = network.sync
+        await network.sync()
+        loops = Loops(ctx, picture, staging, Submitter(ctx, picture, staging, platform.application))
+        network.loops = loops
+        await loops.start()
+        watcher = asyncio.create_task(network.watch()) if options.supervise else None
+        try:
+            yield platform, loops
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+            await loops.stop()
+            for connector in ctx.connectors.values():
+                await connector.close()
+    finally:
+        store.close()
+
+
+def _settings(options: Options) -> Settings:
+    known = {f.name for f in dataclasses.fields(Settings)}
+    if unknown := set(options.settings) - known:
+        raise InvalidInput(
+            "config.invalid", f"unknown setting {sorted(unknown)[0]!r}", hint=f"settings: {', '.join(sorted(known))}"
+        )
+    return dataclasses.replace(Settings(), **options.settings)
+
+
+def _bootstrap(conn: Connection, ctx: Context, token_hash: str) -> None:
+    """The operator's organisation, user and token; the applications that come with this release."""
+    at = ctx.now()
+    org = orgs.get_org(conn, homes.OPERATOR_ORG)
+    if org is None:
+        org_id = ctx.ids.new()
+        orgs.create_org(conn, id=org_id, name=homes.OPERATOR_ORG, at=at)
+        orgs.create_project(conn, id=ctx.ids.new(), org_id=org_id, name="default", at=at)
+        orgs.create_user(conn, id=ctx.ids.new(), org_id=org_id, name="admin", role="operator", at=at)
+        org = orgs.get_org(conn, homes.OPERATOR_ORG)
+    assert org is not None
+    user = orgs.get_user(conn, org["id"], "admin")
+    assert user is not None
+    if orgs.find_token(conn, token_hash) is None:
+        orgs.create_token(
+            conn, id=ctx.ids.new(), org_id=org["id"], user_id=user["id"], hash=token_hash, at=at, label="admin.token"
+        )
+
+
+async def run(options: Options, ready: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    homes.prepare(options.home)
+    with homes.locked(options.home):
+        sock = _listen(options.host, options.port)
+        url = f"http://{options.host}:{sock.getsockname()[1]}"
+        async with network_of(options) as (platform, loops):
+            config = uvicorn.Config(
+                create_app(platform), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=3
+            )
+            server = uvicorn.Server(config)
+            server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+            serving = asyncio.create_task(server.serve(sockets=[sock]))
+            while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
+                await asyncio.sleep(0.01)
+            homes.announce(options.home, url)
+            if ready is not None:
+                ready(url)
+            stop = asyncio.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            superseded = asyncio.create_task(loops.superseded.wait())
+            stopped = asyncio.create_task(stop.wait())
+            try:
+                await asyncio.wait({serving, superseded, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                server.should_exit = True
+                with contextlib.suppress(asyncio.CancelledError):
+                    await serving
+                superseded.cancel()
+                stopped.cancel()
+                (options.home / "server.json").unlink(missing_ok=True)
+            if loops.superseded.is_set():
+                raise Conflict("server.superseded", "another server has taken over this network")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as e:
+        sock.close()
+        raise Conflict(
+            "server.port", f"cannot listen on {host}:{port}: {e.strerror}", hint="choose another --port, or 0 for any"
+        ) from None
+    return sock
+
+
+def configure_logging(home: Path, *, quiet: bool) -> None:
+    """One line an event: to `server.log` in the home, and to stderr unless quiet."""
+    target = open(home / "server.log", "a", buffering=1) if quiet else sys.stderr  # noqa: SIM115 - for the process's life
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer()
+            if quiet or not target.isatty()
+            # plain tracebacks: the usual ones show local variables, and these may hold secrets
+            else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(target),
+    )
+    logging.basicConfig(level=logging.WARNING, stream=target)
+
+
+def serve(
+    home: Path | str,
+    *,
+    host: str = "",
+    port: int | None = None,
+    database: str = "",
+    settings: Mapping[str, Any] | None = None,
+    wrap: Wrap | None = None,
+    supervise: bool = True,
+    accept_clock: bool = False,
+    quiet: bool = False,
+    ready: Callable[[str], None] | None = None,
+    network: str = "",
+) -> None:
+    """Run a server on `home` until it is told to stop. Arguments win over the home's config.yaml."""
+    path = Path(home).absolute()
+    homes.prepare(path)
+    configure_logging(path, quiet=quiet)
+    found = homes.settings(path)
+    options = Options(
+        home=path,
+        host=host or found.get("host", "127.0.0.1"),
+        port=port if port is not None else int(found.get("port", 8170)),
+        database=database or found.get("database", ""),
+        settings={**(found.get("settings") or {}), **(settings or {})},
+        wrap=wrap,
+        supervise=supervise,
+        accept_clock=accept_clock,
+        network=network,
+    )
+    asyncio.run(run(options, ready))
+
+
+def main(
+    *,
+    home: Path | str,
+    host: str = "",
+    port: int | None = None,
+    database: str = "",
+    network: Path | str | None = None,
+    json: bool = False,
+    accept_clock: bool = False,
+) -> int:
+    """`tide up`: serve until interrupted, say where, and log to the home's `server.log`. network: a file to apply first."""
+    import json as _json
+
+    text = Path(network).read_text() if network else ""
+    path = Path(home).absolute()
+
+    def ready(url: str) -> None:
+        if json:
+            print(_json.dumps({"url": url, "home": str(path), "pid": os.getpid()}), flush=True)
+            return
+        print(
+            f"Tidegrid listens on {url}\n  home   {path}\n  token  {path / 'admin.token'}\n  log    {path / 'server.log'}"
+        )
+        print("Ctrl-C stops the server; jobs go on and are adopted at the next start.", flush=True)
+
+    serve(
+        path, host=host, port=port, database=database, accept_clock=accept_clock, quiet=True, ready=ready, network=text
+    )
+    return 0
