@@ -67,7 +67,7 @@ class World:
         self.ctx = Context(store, Ticks(), self.ids, self.home, Settings())
         self.staging = Staging(self.ctx)
         self.files = Flaky(str(tmp_path / "site"))
-        self.files.prepare()
+        self.files.make_root()
         self.connector: Any = SimpleNamespace(cluster="east", files=self.files)
         self.tenant = self.add_tenant("acme")
 

@@ -42,7 +42,7 @@ class EmbeddedSite(StagedSite):
             ],
         } | settings
         self.files = LocalFiles(str(self.root))
-        self.files.prepare()
+        self.files.make_root()
 
     # Its life ----------------------------------------------------------------------------------------------------------
 

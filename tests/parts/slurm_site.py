@@ -42,7 +42,7 @@ class SlurmSite(StagedSite):
         self.root = home / "site"
         self.numbers = itertools.count(secrets.randbelow(1 << 40) << 16)  # accounting remembers names of earlier tests
         self._local = LocalFiles(str(self.root))
-        self._local.prepare()
+        self._local.make_root()
         # the tests' own files: the connector's are tested through it, and in `test_files`
         self.files = self._local
 

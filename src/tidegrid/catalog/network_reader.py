@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from tidegrid.catalog import quantities
+from tidegrid.catalog import connector_settings, quantities
 from tidegrid.catalog.network_model import (
     Account,
     Cluster,
@@ -168,6 +168,9 @@ class Reader:
         kind = table.get("kind", _one_of(CONNECTORS))
         settings = {k: v for k, v in table.value.items() if k != "kind"}
         self.secrets(settings, table.path)
+        if kind == "slurm":
+            settings = connector_settings.slurm(table)
+            table.done()
         return kind or "embedded", settings
 
     def secrets(self, value: Any, path: Path) -> None:

@@ -142,6 +142,10 @@ class SiteFiles(Protocol):
 
     root: str
 
+    async def prepare(self) -> None:
+        """Make the root and its spool (0700) where they are not there yet."""
+        ...
+
     async def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         """Temporary name, fsync, rename; parents are made (0700). NoSpace where the disk is full."""
         ...

@@ -39,7 +39,10 @@ class LocalFiles:
         self.root = os.path.realpath(root)
         self._timeout_s = timeout_s
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
+        await self._run(self.make_root)
+
+    def make_root(self) -> None:
         """Make the root and its spool (0700)."""
         os.makedirs(self.root, mode=0o700, exist_ok=True)
         os.makedirs(os.path.join(self.root, "spool"), mode=0o700, exist_ok=True)

@@ -18,12 +18,6 @@ import structlog
 import uvicorn
 from sqlalchemy import Connection
 
-from tidegrid.catalog.network_model import Cluster
-from tidegrid.connectors.contract import Connector
-from tidegrid.connectors.embedded import launch as embedded
-from tidegrid.connectors.embedded.connector import EmbeddedConnector
-from tidegrid.connectors.files import LocalFiles
-from tidegrid.connectors.transport import SocketTransport
 from tidegrid.control import accounts, catalogue, network_file
 from tidegrid.control.context import Context, Settings
 from tidegrid.control.loops import Loops
@@ -31,16 +25,15 @@ from tidegrid.control.picture import Picture
 from tidegrid.control.platform import Platform
 from tidegrid.control.staging import Staging
 from tidegrid.control.submit import Submitter
-from tidegrid.domain.errors import Conflict, InvalidInput, TideError
+from tidegrid.domain.errors import Conflict, InvalidInput
 from tidegrid.launch import effects
 from tidegrid.launch import home as homes
+from tidegrid.launch.clusters import Network, Wrap
 from tidegrid.server.app import create_app
-from tidegrid.store import clusters, events, orgs
+from tidegrid.store import events, orgs
 from tidegrid.store.engine import Store
 
 log = structlog.get_logger(__name__)
-Wrap = Callable[[str, Connector], Connector]
-WATCH_S = 0.5  # between two looks whether the supervisors live
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,98 +50,6 @@ class Options:
     supervise: bool = True
     accept_clock: bool = False
     network: str = ""
-
-
-class Network:
-    """Connectors and supervisors of the clusters in the network document; `sync` after it changed."""
-
-    def __init__(self, options: Options, ctx: Context, picture: Picture) -> None:
-        self.options, self.ctx, self.picture = options, ctx, picture
-        self.loops: Loops | None = None
-        self._made: dict[str, Cluster] = {}
-        self._said: dict[str, str] = {}
-
-    async def sync(self) -> None:
-        network = await self.picture.network()
-        wanted = {c.name: c for c in network.clusters} if network is not None else {}
-        for name in [n for n in self._made if n not in wanted or wanted[n] != self._made[n]]:
-            del self._made[name]
-            if self.loops is not None:
-                self.loops.unwatch(name)
-            old = self.ctx.connectors.pop(name, None)
-            if old is not None:
-                await old.close()
-            if name not in wanted:
-                await asyncio.to_thread(embedded.stop_supervisor, self._directory(name))
-        for name, cluster in wanted.items():
-            if name not in self._made:
-                await self._connect(cluster)
-                self._made[name] = cluster
-        names = list(wanted)
-        if names and self.loops is not None:
-            token = self.ctx.token
-            await self.ctx.store.write(lambda c: _adopt(c, names, token))
-            for name in names:
-                if name not in self.loops.contacts and name in self.ctx.connectors:
-                    self.loops.watch(self.ctx.connectors[name])
-
-    def _directory(self, name: str) -> Path:
-        return self.options.home / "clusters" / name
-
-    async def _connect(self, cluster: Cluster) -> None:
-        if cluster.connector != "embedded":
-            raise InvalidInput("cluster.connector", f"{cluster.name}: this release connects embedded clusters only")
-        if self.options.supervise:
-            await self.start_supervisor(cluster)
-        directory = self._directory(cluster.name)
-        files = LocalFiles(str(directory / "site"))
-        await asyncio.to_thread(files.prepare)
-        connector: Connector = EmbeddedConnector(cluster.name, SocketTransport(directory / "socket"), files)
-        self.ctx.connectors[cluster.name] = (
-            self.options.wrap(cluster.name, connector) if self.options.wrap else connector
-        )
-
-    async def start_supervisor(self, cluster: Cluster) -> None:
-        directory = self._directory(cluster.name)
-        config = {
-            "name": cluster.name,
-            "root": str(directory / "site"),
-            "partitions": [
-                {
-                    "name": p.name, "nodes": p.nodes, "cores": p.cores, "memory_mib": p.memory_mib,
-                    "gpus": p.gpus, "gpu_type": p.gpu_type,
-                    **({"cpus": list(cluster.settings["cpus"])} if cluster.settings.get("cpus") else {}),
-                }
-                for p in cluster.partitions
-            ],
-            **{k: v for k, v in cluster.settings.items() if k in ("queue", "kill_grace_s", "enforce_memory")},
-        }  # fmt: skip
-        try:
-            await asyncio.to_thread(embedded.ensure_running, directory, config)
-            self._said.pop(cluster.name, None)
-        except TideError as e:
-            if self._said.get(cluster.name) != e.code:
-                self._said[cluster.name] = e.code
-                log.error("supervisor.not_started", cluster=cluster.name, code=e.code, why=e.message, hint=e.hint)
-                at = self.ctx.now()
-                body = {"code": e.code, "why": e.message, "hint": e.hint}
-                await self.ctx.store.write(
-                    lambda c: events.append(c, kind="cluster.trouble", at=at, cluster=cluster.name, body=body)
-                )
-
-    async def watch(self) -> None:
-        """Start supervisors again that died; their jobs go on meanwhile."""
-        while True:
-            await asyncio.sleep(WATCH_S)
-            for name, cluster in list(self._made.items()):
-                if not await asyncio.to_thread(embedded.running, self._directory(name)):
-                    await self.start_supervisor(cluster)
-
-
-def _adopt(conn: Connection, names: list[str], token: int) -> None:
-    clusters.ensure(conn, names)
-    for name in names:
-        clusters.update(conn, name, fencing_token=token)
 
 
 @contextlib.asynccontextmanager
@@ -173,18 +74,17 @@ async def network_of(options: Options) -> AsyncIterator[tuple[Platform, Loops]]:
         staging = Staging(ctx)
         await asyncio.to_thread(staging.blobs.sweep)
         platform = Platform(ctx, picture, staging)
-        network = Network(options, ctx, picture)
+        network = Network(ctx, picture, wrap=options.wrap, supervise=options.supervise)
         platform.on_network = network.sync
         await network.sync()
         loops = Loops(ctx, picture, staging, Submitter(ctx, picture, staging, platform.application))
         network.loops = loops
         await loops.start()
-        watcher = asyncio.create_task(network.watch()) if options.supervise else None
+        watcher = asyncio.create_task(network.watch())
         try:
             yield platform, loops
         finally:
-            if watcher is not None:
-                watcher.cancel()
+            watcher.cancel()
             await loops.stop()
             for connector in ctx.connectors.values():
                 await connector.close()

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def files(tmp_path: Path) -> LocalFiles:
     made = LocalFiles(str(tmp_path / "site"))
-    made.prepare()
+    made.make_root()
     return made
 
 

@@ -70,12 +70,16 @@ class SlurmConnector:
         self._known_at = 0.0
         self._refreshing: asyncio.Task[None] | None = None
         self._failed = False
+        self._prepared = False
 
     async def observe(self, cursor: str) -> Observation:
         told = Cursor.parse(cursor)
         try:
             if self._failed:
                 await self.probe()
+            if not self._prepared:  # before the first answer, so that nobody lists a spool that is not there
+                await self.files.prepare()
+                self._prepared = True
             await self._refresh_when_due()
             queue = Squeue(seconds=self.settings.call)
             answer = await self._run(f"date +%s%6N; {queue.command}", queue.seconds)

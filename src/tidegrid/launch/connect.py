@@ -1,0 +1,72 @@
+"""From a cluster in the network file to its connector: names of secrets become values here, and nowhere above or below."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from tidegrid.catalog.network_model import Cluster
+from tidegrid.connectors.contract import Connector
+from tidegrid.connectors.embedded.connector import EmbeddedConnector
+from tidegrid.connectors.files import LocalFiles
+from tidegrid.connectors.transport import SocketTransport
+from tidegrid.domain.errors import InvalidInput, NotFound
+
+
+def secret(home: Path, name: str) -> str:
+    """The text of `secrets/<name>` in the home. NotFound (secret.missing), InvalidInput (secret.open: others may read it)."""
+    path = home / "secrets" / name
+    try:
+        mode = path.stat().st_mode
+        if stat.S_IMODE(mode) & 0o077:
+            raise InvalidInput("secret.open", f"{path} may be read by others", hint=f"chmod 600 {path}")
+        return path.read_text()
+    except OSError as e:
+        raise NotFound(
+            "secret.missing",
+            f"there is no secret {name!r}: {path}: {e.strerror}",
+            hint=f"put it there with mode 600: install -m 600 <file> {path}",
+        ) from None
+
+
+def embedded(directory: Path, cluster: Cluster) -> tuple[Connector, LocalFiles]:
+    files = LocalFiles(str(directory / "site"))
+    return EmbeddedConnector(cluster.name, SocketTransport(directory / "socket"), files), files
+
+
+def slurm(home: Path, cluster: Cluster) -> Connector:
+    """A Slurm cluster over ssh, or of this machine where no host is given. Raises what `secret` raises."""
+    from tidegrid.connectors.slurm.connector import SlurmConnector, SlurmSettings
+    from tidegrid.connectors.slurm.sftp_files import SftpFiles
+    from tidegrid.connectors.slurm.shell import LocalShell
+    from tidegrid.connectors.slurm.ssh import SshLink, SshShell
+
+    s = cluster.settings
+    environment = {"SLURM_CONF": s["slurm_conf"]} if s.get("slurm_conf") else {}
+    settings = SlurmSettings(
+        account=s.get("account", ""),
+        qos=s.get("qos", ""),
+        constraint=s.get("constraint", ""),
+        options=tuple(s.get("options", ())),
+        environment=s.get("environment", "clean"),
+    )
+    if not s.get("host"):
+        found = os.environ.get("PATH", os.defpath)
+        path = f"{s['path']}:{found}" if s.get("path") else found
+        files = LocalFiles(s["root"])
+        return SlurmConnector(cluster.name, LocalShell(environment={**environment, "PATH": path}), files, settings)
+    link = SshLink(ssh_target(home, s))
+    shell = SshShell(link, environment=environment, path=s.get("path", ""))
+    return SlurmConnector(cluster.name, shell, SftpFiles(link, shell, s["root"]), settings)
+
+
+def ssh_target(home: Path, settings: Any) -> Any:
+    """Where a network file's connector logs in. Raises what `secret` raises."""
+    from tidegrid.connectors.slurm.ssh import SshTarget
+
+    host, port = settings["host"], settings.get("port", 22)
+    shown = host if port == 22 else f"[{host}]:{port}"
+    known = "".join(f"{shown} {key}\n" for key in settings["host_keys"])
+    return SshTarget(host, settings["user"], secret(home, settings["identity"]), known, port)

@@ -1,0 +1,42 @@
+"""The whole platform over real Slurm clusters, reached by ssh as a partner's would be."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.parts.platform import running, shell
+
+from tidegrid.launch.testbed import Testbed
+from tidegrid.launch.testbed.network import describe, install_keys
+
+SETTINGS = {"tick": 0.3, "silent_after": 8.0, "permit_wait": 60}
+
+
+def test_jobs_run_on_slurm_clusters_and_are_billed(slurm: Testbed, tmp_path: Path) -> None:
+    home, roots = tmp_path / "home", tmp_path / "roots"
+    install_keys(slurm, home)
+    network = describe(slurm, roots=roots) + "  rival: {opening_balance: 100}\n"
+
+    async def main() -> None:
+        async with running(home, network=network, settings=SETTINGS) as net:
+            p, ada = net.platform, net.acme
+            first = await p.submit(ada, shell("echo out; hostname; echo data > result.txt", outputs=["*.txt"]), None)
+            fails = await p.submit(ada, shell("exit 3"), None)
+            array = await p.submit(ada, shell("echo $TIDE_TASK; [ $TIDE_TASK != 2 ]", array="0-3"), None)
+            inputs = [{"path": "in.txt", "job": first["id"], "source": "result.txt"}]
+            second = await p.submit(ada, shell("cat in.txt", inputs=inputs), None)
+            placed = [
+                await p.submit(ada, shell("echo here", constraints={"any_of": [c.name]}), None) for c in slurm.clusters
+            ]
+            ids = [x["id"] for x in (first, fails, array, second, *placed)]
+            views = await net.wait(*ids, actor=ada, timeout=120)
+            assert [v["state"] for v in views[:4]] == ["succeeded", "failed", "failed", "succeeded"], views
+            assert [(v["state"], v["attempts"][-1]["cluster"]) for v in views[4:]] == [("succeeded", c.name) for c in slurm.clusters]
+            assert (await p.logs(ada, first["id"], 0, "out", 0, 1000)).startswith(b"out\n")
+            assert await p.logs(ada, second["id"], 0, "out", 0, 1000) == b"data\n"
+            usage, _ = await p.usage(ada, limit=100)
+            assert sum(1 for u in usage if u["job"] == array["id"]) == 4
+            assert (await p.journal_check(net.operator))["balanced"]
+
+    asyncio.run(main())
