@@ -10,7 +10,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from tidegrid.store import events, orgs
 from tidegrid.store.engine import Store
 
 log = structlog.get_logger(__name__)
+STOP_S = 30.0  # from the signal to the end, at the latest
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,27 +122,33 @@ def _bootstrap(conn: Connection, ctx: Context, token_hash: str) -> None:
         )
 
 
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are `run`'s own: uvicorn's way takes them while it starts, and raises them once more when it has ended."""
+        yield
+
+
 async def run(options: Options, ready: Callable[[str], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT."""
     homes.prepare(options.home)
     with homes.locked(options.home):
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, _stopping, number, stop)
         sock = _listen(options.host, options.port)
         url = f"http://{options.host}:{sock.getsockname()[1]}"
         async with network_of(options) as (platform, loops):
             config = uvicorn.Config(
                 create_app(platform), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=3
             )
-            server = uvicorn.Server(config)
-            server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+            server = _Server(config)
             serving = asyncio.create_task(server.serve(sockets=[sock]))
             while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
                 await asyncio.sleep(0.01)
             homes.announce(options.home, url)
-            if ready is not None:
+            if ready is not None and not stop.is_set():
                 ready(url)
-            stop = asyncio.Event()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, stop.set)
             superseded = asyncio.create_task(loops.superseded.wait())
             stopped = asyncio.create_task(stop.wait())
             try:
@@ -154,6 +162,34 @@ async def run(options: Options, ready: Callable[[str], None] | None = None) -> N
                 (options.home / "server.json").unlink(missing_ok=True)
             if loops.superseded.is_set():
                 raise Conflict("server.superseded", "another server has taken over this network")
+
+
+def _stopping(number: int, stop: asyncio.Event) -> None:
+    """A signal to end. What does not end in time is named in the log and cut off: the next start finds it in doubt."""
+    if not stop.is_set():
+        log.info("server.stopping", signal=signal.Signals(number).name)
+        loop = asyncio.get_running_loop()
+        timer = threading.Timer(STOP_S, _cut_off, (loop,))
+        timer.daemon = True
+        timer.start()
+        stop.set()
+
+
+def _cut_off(loop: asyncio.AbstractEventLoop) -> None:
+    waiting = [f"{t.get_name()}: {_awaits(t)}" for t in asyncio.all_tasks(loop)]
+    threads = [t.name for t in threading.enumerate() if not t.daemon]
+    log.error("server.stuck", seconds=STOP_S, tasks=waiting[:20], threads=threads)
+    os._exit(1)
+
+
+def _awaits(task: asyncio.Task[Any]) -> str:
+    """The chain of coroutines that a task waits in, outermost first."""
+    names: list[str] = []
+    at: Any = task.get_coro()
+    while at is not None:
+        names.append(getattr(at, "__qualname__", type(at).__name__))
+        at = getattr(at, "cr_await", None) or getattr(at, "ag_await", None)
+    return " > ".join(names)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -219,34 +255,3 @@ def serve(
         network=network,
     )
     asyncio.run(run(options, ready))
-
-
-def main(
-    *,
-    home: Path | str,
-    host: str = "",
-    port: int | None = None,
-    database: str = "",
-    network: Path | str | None = None,
-    json: bool = False,
-    accept_clock: bool = False,
-) -> int:
-    """`tide up`: serve until interrupted, say where, and log to the home's `server.log`. network: a file to apply first."""
-    import json as _json
-
-    text = Path(network).read_text() if network else ""
-    path = Path(home).absolute()
-
-    def ready(url: str) -> None:
-        if json:
-            print(_json.dumps({"url": url, "home": str(path), "pid": os.getpid()}), flush=True)
-            return
-        print(
-            f"Tidegrid listens on {url}\n  home   {path}\n  token  {path / 'admin.token'}\n  log    {path / 'server.log'}"
-        )
-        print("Ctrl-C stops the server; jobs go on and are adopted at the next start.", flush=True)
-
-    serve(
-        path, host=host, port=port, database=database, accept_clock=accept_clock, quiet=True, ready=ready, network=text
-    )
-    return 0
