@@ -167,6 +167,8 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("POST", "/clusters/{cluster}/{command}"): [
         _post(f"/clusters/north/{command}", 403) for command in ("drain", "resume", "dead")
     ],
+    ("GET", "/incidents"): [_get("/incidents", 403), _get("/incidents", 403, cluster="north")],
+    ("GET", "/incidents/{incident}"): [_get("/incidents/inc-0000000000001", 403)],
     ("GET", "/usage"): [_get("/usage", 200), _get("/usage", org="acme"), _get("/usage", job="<job>")],
     ("GET", "/balance"): [_get("/balance", 200), _get("/balance", org="acme"), _get("/balance", org="nobody")],
     ("POST", "/deposits"): [

@@ -31,6 +31,16 @@ _CANDIDATE = {
     "staging_s": 0, "run_p50_s": 60, "run_p90_s": 300, "price": {"amount": "0.01", "currency": "CNY"},
 }  # fmt: skip
 
+_INCIDENTS: list[View] = [
+    {"id": show("inc", 2), "cluster": "east", "partition": "cpu", "cause": "run", "condition": "draining",
+     "opened_at": "2027-01-15T08:00:00.000000Z", "changed_at": "2027-01-15T08:01:00.000000Z", "closed_at": None, "moved": 3,
+     "lost": 0, "evidence": {"node_failed": 5.0}, "steps": [{"at": "2027-01-15T08:00:00.000000Z", "what": "suspect"},
+                                                            {"at": "2027-01-15T08:01:00.000000Z", "what": "3 jobs moved"}]},
+    {"id": show("inc", 1), "cluster": "east", "partition": "", "cause": "silent", "condition": "silent",
+     "opened_at": "2027-01-14T08:00:00.000000Z", "changed_at": "2027-01-14T08:02:00.000000Z",
+     "closed_at": "2027-01-14T08:02:00.000000Z", "moved": 0, "lost": 0, "evidence": {}, "steps": []},
+]  # fmt: skip
+
 
 class FakePlatform:
     """`ports.Platform` without clusters. `finish` ends a job; `fail` makes the next call raise."""
@@ -221,6 +231,19 @@ class FakePlatform:
         if name != "east":
             raise NotFound("cluster.unknown", f"there is no cluster {name!r}")
         return {"name": name, "drained": command == "drain"}
+
+    async def incidents(
+        self, actor: Actor, *, cluster: str | None = None, open_only: bool = False, limit: int = 50,
+        after: str | None = None,
+    ) -> tuple[list[View], str | None]:  # fmt: skip
+        found = [i for i in _INCIDENTS if cluster in (None, i["cluster"]) and not (open_only and i["closed_at"])]
+        return found[:limit], None
+
+    async def incident(self, actor: Actor, incident_id: str) -> View:
+        for i in _INCIDENTS:
+            if i["id"] == incident_id:
+                return i
+        raise NotFound("incident.unknown", f"there is no incident {incident_id}")
 
     async def usage(
         self, actor: Actor, *, org: str | None = None, job_id: str | None = None, limit: int = 100,

@@ -17,7 +17,7 @@ _STYLE = {
     "succeeded": "green", "running": "bold cyan", "finishing": "cyan", "queued": "blue", "pending": "yellow",
     "waiting": "yellow", "held": "magenta", "failed": "bold red", "timeout": "bold red", "oom": "bold red",
     "lost": "bold red", "cancelled": "dim", "up": "green", "silent": "bold red", "drained": "yellow",
-    "dead": "bold red", "unsteady": "yellow", ", drained": "yellow", "unknown": "dim", "ok": "green",
+    "dead": "bold red", "suspect": "yellow", "draining": "bold yellow", "unsteady": "yellow", ", drained": "yellow", "unknown": "dim", "ok": "green",
 }  # fmt: skip
 
 

@@ -141,6 +141,20 @@ class Tide(Files, Operations):
         """command: drain, resume or dead."""
         return self._view("POST", f"/clusters/{quoted(name)}/{quoted(command)}")
 
+    def incidents(self, *, cluster: str | None = None, open: bool = False, page: int = 100) -> Iterator[View]:
+        """Troubles of clusters and partitions, newest first. For operators."""
+        after: str | None = None
+        while True:
+            params = {"cluster": cluster, "open": str(open).lower(), "limit": page, "after": after}
+            found = self._view("GET", "/incidents", params=params)
+            yield from found["items"]
+            after = found.get("next")
+            if after is None:
+                return
+
+    def incident(self, incident_id: str) -> View:
+        return self._view("GET", f"/incidents/{quoted(incident_id)}")
+
     # Events ------------------------------------------------------------------------------------------------------------
 
     def events_page(

@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection
 
 from tidegrid.domain.clock import SECOND, Clock
 from tidegrid.domain.ids import Ids
+from tidegrid.scheduling.health import Limits
 
 if TYPE_CHECKING:
     from tidegrid.connectors.contract import Connector
@@ -29,7 +30,8 @@ class Settings:
     tick: between two looks at a cluster; call: limit of one call to a cluster; silent_after: without an answer, a cluster
     is silent and its movable jobs are placed elsewhere; permit_wait: how long a prologue waits for its permit; lease: life
     of the site's lease; skew: allowance for the site's clock; movable_after: predicted wait or run above which a job is
-    movable by default; resubmit: pause before a part without a candidate is looked at again.
+    movable by default; resubmit: pause before a part without a candidate is looked at again; health: when a place is
+    drained for its failures, and comes back.
     """
 
     tick: float = 0.25
@@ -45,6 +47,7 @@ class Settings:
     submissions_at_once: int = 8
     place_at_once: int = 500
     transfers_at_once: int = 4
+    health: Limits = field(default_factory=Limits)
 
 
 @dataclass
@@ -75,6 +78,14 @@ class Context:
         else:
             collected.add(name)
 
+    def before_commit(self, conn: Connection, work: Callable[[Connection, Context, list[Any]], None], item: Any) -> None:
+        """Collect `item`; at the end of the transaction `work` is called once with all that were collected for it."""
+        collected: dict[Any, list[Any]] | None = getattr(self._writing, "last", None)
+        if collected is None:
+            work(conn, self, [item])
+        else:
+            collected.setdefault(work, []).append(item)
+
     async def write(self, fn: Callable[[Connection], T]) -> T:
         """`store.write`, then the wakes that `fn` asked for."""
         wakes: set[str] = set()
@@ -82,10 +93,16 @@ class Context:
         def run(conn: Connection) -> T:
             wakes.clear()  # the store may run it again
             self._writing.wakes = wakes
+            last: dict[Any, list[Any]] = {}
+            self._writing.last = last
             try:
-                return fn(conn)
+                found = fn(conn)
+                self._writing.last = None
+                for work, items in last.items():
+                    work(conn, self, items)
+                return found
             finally:
-                self._writing.wakes = None
+                self._writing.wakes = self._writing.last = None
 
         result = await self.store.write(run)
         for name in wakes:

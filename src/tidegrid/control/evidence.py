@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tidegrid import ledger
-from tidegrid.control import metering
+from tidegrid.control import health, metering
 from tidegrid.control.context import Context
 from tidegrid.domain.attempt import (
     NEVER_STARTED,
@@ -93,13 +93,17 @@ class Batch:
                 body["detail"] = after.detail
             self._event(stored, "attempt.state", body)
             self.touched.add(row["job_id"])
+            health.note_state(self.conn, self.ctx, row["cluster"], row["partition"], before, after)
         elif "started_at" in cols:
             self.touched.add(row["job_id"])
         old = {(e.task, e.restart): e for e in before.executions}
+        over = []
         for e in after.executions:
             was = old.get((e.task, e.restart))
             if e.ended and (was is None or not was.ended):
                 metering.settle_execution(self.conn, self.ctx, stored, e, self.now)
+                over.append(e)
+        health.note_ends(self.conn, self.ctx, row["cluster"], row["partition"], over)
         if ended:
             self.close(stored, after)
 
@@ -115,6 +119,7 @@ class Batch:
             metering.settle_execution(self.conn, self.ctx, stored, fixed, self.now)
 
     def _refused(self, stored: Stored, ev: RefusedBySite) -> None:
+        health.note_refusal(self.conn, self.ctx, stored.row["cluster"], stored.row["partition"], ev.code)
         part = jobs.part(self.conn, stored.row["part_id"], lock=True)
         if part is not None:
             excluded = set(part["excluded"].split()) | {f"{stored.row['cluster']}/{stored.row['partition']}"}

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy import Connection
 
+from tidegrid.control import incidents
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
 from tidegrid.control.projection import refresh
-from tidegrid.domain.attempt import DeclaredDead, State, Withdrawn, can_withdraw
+from tidegrid.domain.attempt import DeclaredDead, Reason, State, Withdrawn, can_withdraw
 from tidegrid.domain.clock import SECOND
 from tidegrid.store import attempts, clusters, events
 
@@ -49,6 +50,8 @@ def _silent(conn: Connection, ctx: Context, cluster: str, why: str) -> None:
     if clusters.get(conn, cluster)["health"] != "silent":
         clusters.update(conn, cluster, health="silent", silent_since=now)
         events.append(conn, kind="cluster.silent", at=now, cluster=cluster, body={"why": why[:300]})
+        what = f"silent: {why}"
+        incidents.trouble(conn, ctx, cluster, "", cause="silent", condition="silent", what=what)
 
 
 def withdraw(conn: Connection, ctx: Context, cluster: str) -> int:
@@ -73,6 +76,8 @@ def withdraw(conn: Connection, ctx: Context, cluster: str) -> int:
         elif a.unstarted() and any(e.marked for e in a.executions):
             batch.split(stored, f"{cluster} does not answer")
             count += 1
+    if count:
+        incidents.did(conn, ctx, cluster, "", f"{count} waiting jobs placed anew", moved=count)
     refresh(conn, ctx, batch.touched, batch.now)
     return count
 
@@ -86,7 +91,14 @@ def declare_dead(conn: Connection, ctx: Context, cluster: str, who: str) -> int:
     batch = Batch(conn, ctx, now)
     life = row["last_answer_at"] or now
     live = attempts.live_on(conn, cluster)
+    lost = 0
     for stored in live:
-        batch.apply(stored, [DeclaredDead(life, f"{cluster} was declared dead")])
+        after = batch.apply(stored, [DeclaredDead(life, f"{cluster} was declared dead")])
+        lost += after.reason is Reason.LOST
+    what = f"declared dead by {who}"
+    incidents.trouble(conn, ctx, cluster, "", cause="dead", condition="dead", what=what)
+    if live:
+        what = f"{len(live) - lost} attempts given back to be placed, {lost} lost"
+        incidents.did(conn, ctx, cluster, "", what, moved=len(live) - lost, lost=lost)
     refresh(conn, ctx, batch.touched, now)
     return len(live)

@@ -13,6 +13,7 @@ from tidegrid.control import intake
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
 from tidegrid.control.picture import Picture
+from tidegrid.control.probe import LOOK_S, Watch
 from tidegrid.control.projection import refresh
 from tidegrid.control.reconcile import Contact, Reconciler
 from tidegrid.control.staging import Staging
@@ -34,12 +35,14 @@ class Loops:
         self.superseded = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         picture.contacts = self.contacts
+        self.health = Watch(ctx, self.contacts, picture)
 
     async def start(self) -> None:
         """Take the clusters over, put what was under way in doubt, and begin."""
         await self.ctx.write(self._take_over)
         self._spawn("submit", self._submit_once, self.ctx.event("submit"), lambda: 0.5)
         self._spawn("fetch", self._fetch_once, self.ctx.event("fetch"), lambda: 1.0)
+        self._spawn("health", self.health.step, self.ctx.event("health"), lambda: LOOK_S)
         for connector in list(self.ctx.connectors.values()):
             self.watch(connector)
 
@@ -72,6 +75,7 @@ class Loops:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.health.stop()
         try:
             async with asyncio.timeout(self.ctx.settings.call):
                 await self.submitter.drain()

@@ -25,9 +25,11 @@ from tidegrid.domain.money import format_amount
 from tidegrid.domain.ranges import expand
 from tidegrid.rating.rates import Rates, format_price
 from tidegrid.scheduling import placement, runtime
+from tidegrid.scheduling.health import Condition, shown
 from tidegrid.scheduling.placement import Decision, Request
 from tidegrid.scheduling.snapshot import Health, PartitionRow, Snapshot, need_of
 from tidegrid.store import apps, attempts, clusters, networks
+from tidegrid.store import health as healths
 
 Row = Mapping[Any, Any]
 HISTORY_S = 5
@@ -40,6 +42,7 @@ class Picture:
         self.ctx = ctx
         self.contacts: dict[str, Contact] = {}
         self._network: Network | None = None
+        self._unwell: dict[healths.Place, Condition] = {}
         self._loaded = False
         self._history: dict[str, tuple[int, Any]] = {}
         self._places: tuple[Any, dict[str, list[str]]] = (None, {})
@@ -60,7 +63,9 @@ class Picture:
         network = await self.network()
         if network is None:
             return None
-        states = {r["name"]: r for r in await self.ctx.store.read(clusters.all)}
+        states, self._unwell = await self.ctx.store.read(
+            lambda c: ({r["name"]: r for r in clusters.all(c)}, healths.conditions(c))
+        )
         prices = price_rows(network)
         rows = [
             self._row(network, c.name, p, states.get(c.name), prices) for c in network.clusters for p in c.partitions
@@ -108,7 +113,7 @@ class Picture:
             cost=_rates(price["cost"]),
             gpu_type=p.gpu_type,
             max_wall_s=p.max_wall_s,
-            health=self._health(cluster, state),
+            health=self._health(cluster, p.name, state),
             supply=price["supply"],
             running=running,
             waiting=waiting,
@@ -130,7 +135,7 @@ class Picture:
                     return found
         return None
 
-    def _health(self, cluster: str, state: Row | None) -> Health:
+    def _health(self, cluster: str, partition: str, state: Row | None) -> Health:
         if state is None or cluster not in self.ctx.connectors:
             return Health.UNHEALTHY
         if state["drained"] or state["dead_at"] is not None:
@@ -138,7 +143,10 @@ class Picture:
         contact = self.contacts.get(cluster)
         if contact is None or not contact.answered or contact.failures >= FAILURES_TO_BREAK:
             return Health.UNHEALTHY
-        return Health.UP
+        worst = {self._unwell.get((cluster, p)) for p in ("", partition)}
+        if Condition.DRAINING in worst:
+            return Health.FAILING
+        return Health.SUSPECT if Condition.SUSPECT in worst else Health.UP
 
     # Asking placement -----------------------------------------------------------------------------------------------
 
@@ -263,19 +271,31 @@ class Picture:
         network = await self.network()
         if network is None:
             return []
-        states, live = await self.ctx.store.read(
-            lambda c: ({r["name"]: r for r in clusters.all(c)}, attempts.live_counts(c))
+        states, live, unwell = await self.ctx.store.read(
+            lambda c: ({r["name"]: r for r in clusters.all(c)}, attempts.live_counts(c), healths.conditions(c))
         )
         return [
-            self._cluster_view(network, c, states.get(c.name), live.get(c.name, 0), operator) for c in network.clusters
+            self._cluster_view(network, c, states.get(c.name), live.get(c.name, 0), unwell, operator)
+            for c in network.clusters
         ]
 
-    def _cluster_view(self, network: Network, c: Any, state: Row | None, live: int, operator: bool) -> dict[str, Any]:
+    def _cluster_view(
+        self,
+        network: Network,
+        c: Any,
+        state: Row | None,
+        live: int,
+        unwell: Mapping[healths.Place, Condition],
+        operator: bool,
+    ) -> dict[str, Any]:
         site = network.site_of(c.name)
         health = "unknown" if state is None else state["health"]
         contact = self.contacts.get(c.name)
+        found = unwell.get((c.name, ""), Condition.OK)
         if health == "up" and contact is not None and contact.failures >= FAILURES_TO_BREAK:
             health = "unsteady"
+        elif health == "up" and found is not Condition.OK:
+            health = str(found)
         if state is not None and state["dead_at"] is not None:
             health = "dead"
         partitions = []
@@ -285,6 +305,7 @@ class Picture:
                 "name": p.name, "arch": p.arch, "nodes": p.nodes, "cores_per_node": p.cores,
                 "memory_mib_per_node": p.memory_mib, "gpus_per_node": p.gpus, "supply": p.supply.kind,
                 "core_hour": format_price(p.sell.core_hour),
+                "health": str(shown(unwell.get((c.name, p.name), Condition.OK))),
             }  # fmt: skip
             if load is not None:
                 row |= {

@@ -15,7 +15,7 @@ from tidegrid import ledger
 from tidegrid.catalog import document
 from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
-from tidegrid.control import accounts, failover, intake, network_file, views
+from tidegrid.control import accounts, failover, health, incidents, intake, network_file, views
 from tidegrid.control.context import Context
 from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
@@ -323,10 +323,29 @@ class Platform:
             drained = command == "drain"
             clusters.update(conn, name, drained=drained, **({} if drained else {"dead_at": None}))
             events.append(conn, kind=f"cluster.{command}", at=now, cluster=name, body={"by": actor.user})
+            if drained:
+                incidents.did(conn, self.ctx, name, "", f"drained by {actor.user}")
+            else:
+                health.resume(conn, self.ctx, name, actor.user)
 
         await self.ctx.write(commit)
         self.ctx.wake("submit")
         return next(v for v in await self.clusters(actor) if v["name"] == name)
+
+    async def incidents(
+        self,
+        actor: Actor,
+        *,
+        cluster: str | None = None,
+        open_only: bool = False,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> tuple[list[View], str | None]:
+        """Newest first."""
+        return await incidents.page(self.ctx, cluster=cluster, open_only=open_only, limit=limit, after=after)
+
+    async def incident(self, actor: Actor, incident_id: str) -> View:
+        return await incidents.one(self.ctx, incident_id)
 
     # Money --------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection
 
 from tidegrid.connectors.contract import Connector, Listed, NodeLoad, Observation, SiteRefused, SiteUnsure, SpoolEntry
-from tidegrid.control import failover, metering
+from tidegrid.control import failover, incidents, metering
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
 from tidegrid.control.projection import refresh
@@ -285,6 +285,8 @@ class Reconciler:
         if row["health"] != "up":
             cols |= {"health": "up", "silent_since": None}
             events.append(conn, kind="cluster.up", at=now, cluster=self.cluster, body={"was": row["health"]})
+            if row["health"] == "silent" and row["dead_at"] is None:
+                incidents.answers(conn, self.ctx, self.cluster, row["silent_since"])
         lease = self.ctx.settings.lease * SECOND
         if seen.site_time_us + lease - row["lease_expires_at"] > lease // 3:
             out.renew, out.expires_at = row["lease_seq"] + 1, seen.site_time_us + lease

@@ -30,6 +30,7 @@ from tidegrid.domain.errors import Conflict, InvalidInput
 from tidegrid.launch import effects
 from tidegrid.launch import home as homes
 from tidegrid.launch.clusters import Network, Wrap
+from tidegrid.scheduling.health import Limits
 from tidegrid.server.app import create_app
 from tidegrid.store import events, orgs
 from tidegrid.store.engine import Store
@@ -100,7 +101,15 @@ def _settings(options: Options) -> Settings:
         raise InvalidInput(
             "config.invalid", f"unknown setting {sorted(unknown)[0]!r}", hint=f"settings: {', '.join(sorted(known))}"
         )
-    return dataclasses.replace(Settings(), **options.settings)
+    given = dict(options.settings)
+    if isinstance(limits := given.get("health"), Mapping):
+        names = {f.name for f in dataclasses.fields(Limits)}
+        if unknown := set(limits) - names:
+            raise InvalidInput(
+                "config.invalid", f"unknown setting health.{sorted(unknown)[0]}", hint=f"settings: {', '.join(sorted(names))}"
+            )
+        given["health"] = Limits(**limits)
+    return dataclasses.replace(Settings(), **given)
 
 
 def _bootstrap(conn: Connection, ctx: Context, token_hash: str) -> None:

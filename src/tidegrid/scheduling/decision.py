@@ -29,6 +29,7 @@ class Refusal(StrEnum):
     TOO_LONG = "too_long"
     UNHEALTHY = "unhealthy"
     DRAINED = "drained"
+    FAILING = "failing"
     NOT_INSTALLED = "not_installed"
     NO_PRICE = "no_price"
     BALANCE = "balance"
@@ -46,6 +47,7 @@ TEXTS: Mapping[Refusal, str] = {
     Refusal.TOO_LONG: "do not allow that wall time",
     Refusal.UNHEALTHY: "do not answer",
     Refusal.DRAINED: "are drained by an operator",
+    Refusal.FAILING: "are drained for their failures, until probes succeed",
     Refusal.NOT_INSTALLED: "do not have the application",
     Refusal.NO_PRICE: "have no price",
     Refusal.BALANCE: "cost more, at full wall time, than the balance covers",

@@ -50,7 +50,11 @@ class Feasibility:
         silent: Bools = s.health == Health.UNHEALTHY
         drained: Bools = s.health == Health.DRAINED
         unpriced = np.asarray(((s.sell < 0) | (s.cost < 0)).any(axis=1), np.bool_)
-        state = [(Refusal.UNHEALTHY, silent), (Refusal.DRAINED, drained), (Refusal.NO_PRICE, unpriced)]
+        failing: Bools = s.health == Health.FAILING
+        state = [
+            (Refusal.UNHEALTHY, silent), (Refusal.DRAINED, drained), (Refusal.FAILING, failing),
+            (Refusal.NO_PRICE, unpriced),
+        ]  # fmt: skip
         self._state = _union(len(s.partitions), state)
         self._limit = np.where(s.max_wall_s > 0, s.max_wall_s, np.iinfo(np.int64).max)
         self._where: dict[tuple[Constraints, tuple[str, ...], str], Masks] = {}

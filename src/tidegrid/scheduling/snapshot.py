@@ -40,6 +40,8 @@ class Health(IntEnum):
     UP = 0
     UNHEALTHY = 1  # silent, or not yet heard of
     DRAINED = 2  # by an operator
+    FAILING = 3  # drained by itself, until probes succeed
+    SUSPECT = 4  # may be used, at a disadvantage
 
 
 def need_of(resources: Resources) -> tuple[int, int, int]:
@@ -183,8 +185,8 @@ class Snapshot:
 
     @property
     def usable(self) -> Bools:
-        """bool[P]: up and not drained."""
-        up: Bools = self.health == Health.UP
+        """bool[P]: up, if suspect, and not drained."""
+        up: Bools = (self.health == Health.UP) | (self.health == Health.SUSPECT)
         return up
 
     def has_app(self, app: str) -> Bools:

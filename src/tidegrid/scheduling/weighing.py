@@ -16,14 +16,17 @@ from tidegrid.scheduling.decision import WAIT_P50_SHARE, Decision, Refusal, Term
 from tidegrid.scheduling.feasibility import Feasibility
 from tidegrid.scheduling.objective import Objective, lookup, policy_hash
 from tidegrid.scheduling.runtime import predict
-from tidegrid.scheduling.snapshot import Bools, Floats, Ints, Snapshot
+from tidegrid.scheduling.snapshot import Bools, Floats, Health, Ints, Snapshot
 from tidegrid.scheduling.waits import Waits
 
 if TYPE_CHECKING:
     from tidegrid.scheduling.placement import Request
 
 ORDERED_WAIT_S = 600.0  # an ordered list's entry is taken if its median wait is within this
-SETTINGS: Mapping[str, float] = {"ordered_wait_s": ORDERED_WAIT_S, "wait_p50_share": WAIT_P50_SHARE}
+SUSPECT_FACTOR = 1.5  # on the score of a suspect place: about every other job there is taken to run again elsewhere
+SETTINGS: Mapping[str, float] = {
+    "ordered_wait_s": ORDERED_WAIT_S, "wait_p50_share": WAIT_P50_SHARE, "suspect_factor": SUSPECT_FACTOR,
+}  # fmt: skip
 _YUAN_HOUR = MICRO / 3600  # micro-yuan a second, of one yuan an hour
 _PRICE_HOUR = 100.0 * 3600  # 1e-8 yuan an hour in one micro-yuan a second
 _FEW = 16
@@ -40,6 +43,8 @@ class Batch:
         if "waits" not in snapshot.memo:
             snapshot.memo["waits"] = Waits(snapshot)
         self.waits: Waits = snapshot.memo["waits"]
+        suspect = snapshot.health == Health.SUSPECT
+        self._doubt: Floats | None = np.where(suspect, SUSPECT_FACTOR, 1.0) if suspect.any() else None
         self._slowness: Floats = 1.0 / snapshot.speed
         self._slowest = float(self._slowness.max(initial=0.0))
         self._room = list(snapshot.free.T.copy())
@@ -71,6 +76,8 @@ class Batch:
         if r.input_bytes:
             staging = s.staging_s + r.input_bytes / s.bandwidth
             score += staging * time
+        if self._doubt is not None:
+            score *= self._doubt
         np.putmask(score, verdict.bad, np.inf)
 
         refused: dict[Refusal, Bools] = {}

@@ -6,11 +6,12 @@ from typing import Annotated
 
 from fastapi import Header, Path, Query
 
-from tidegrid.server.fields import BIGINT, Cursor, JobId, Key, Name
+from tidegrid.server.fields import BIGINT, Cursor, IncidentId, JobId, Key, Name
 
 MAX_PAGE = 500
 
 Job = Annotated[JobId, Path(description="a job's id")]
+Incident = Annotated[IncidentId, Path(description="an incident's id")]
 OrgName = Annotated[Name, Path(description="an organisation's name")]
 ClusterName = Annotated[Name, Path(description="a cluster's name")]
 OfOrg = Annotated[Name | None, Query(description="an organisation's name; by default one's own")]

@@ -77,6 +77,15 @@ class Platform(Protocol):
         """command: drain, resume or dead."""
         ...
 
+    async def incidents(
+        self, actor: Actor, *, cluster: str | None = None, open_only: bool = False, limit: int = 50,
+        after: str | None = None,
+    ) -> tuple[list[View], str | None]:
+        """Newest first; `after`: what the page before gave as next."""
+        ...  # fmt: skip
+
+    async def incident(self, actor: Actor, incident_id: str) -> View: ...
+
     async def usage(
         self, actor: Actor, *, org: str | None = None, job_id: str | None = None, limit: int = 100,
         after: str | None = None,

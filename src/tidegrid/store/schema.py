@@ -138,6 +138,36 @@ clusters = Table(  # what is known of a cluster in operation; what it is stands 
     _int("loads_at", None),
 )
 
+health = Table(  # how a place is doing; partition "": the cluster as a whole
+    "health",
+    metadata,
+    Column("cluster", String(64), primary_key=True),
+    Column("partition", String(64), primary_key=True, server_default=""),
+    _text("condition", "ok"),  # of scheduling.health.Condition, what follows from signs
+    _text("body", "{}"),  # JSON of scheduling.health.Standing
+    _int("updated_at"),
+)
+
+incidents = Table(  # from the first trouble of a place to its end; one open at a time
+    "incidents",
+    metadata,
+    _id(),
+    _text("cluster"),
+    _text("partition"),
+    _text("cause"),  # submit | run | contact | silent | dead
+    _text("condition"),  # the worst it came to
+    _int("opened_at"),
+    _int("changed_at"),
+    _int("closed_at", None),
+    _int("moved"),  # jobs placed anew for it
+    _int("lost"),  # attempts that ended `lost` for it
+    _text("evidence", "{}"),  # JSON: how often each sign was seen
+    _text("steps", "[]"),  # JSON: [{at, what}], at most 100
+    Index("incidents_of_cluster", "cluster", "id"),
+    Index("open_incident", "cluster", "partition", unique=True, sqlite_where=text("closed_at IS NULL"),
+          postgresql_where=text("closed_at IS NULL")),
+)  # fmt: skip
+
 apps = Table(
     "apps",
     metadata,

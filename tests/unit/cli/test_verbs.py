@@ -273,3 +273,14 @@ def test_help_comes_without_the_heavy_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_incidents_are_listed_and_shown_to_operators(tide: Tide) -> None:
+    status, out, _ = tide("incident", "list", who="operator")
+    assert status == 0 and "east/cpu" in out and "draining" in out and "2m00s" in out
+    status, out, _ = tide("incident", "list", "--open", "--json", who="operator")
+    (found,) = json.loads(out)
+    status, out, _ = tide("incident", "show", found["id"], who="operator")
+    assert status == 0 and "node_failed 5" in out and "3 jobs moved" in out and "still open" in out
+    assert tide("incident", "show", "inc-7zzzzzzzzzzzz", who="operator")[0] == 2
+    assert tide("incident", "list")[0] == 4

@@ -1,8 +1,8 @@
 """The routes, one module a subject. `ROUTERS` is all of them, in the order of the reference."""
 
-from tidegrid.server.routes import accounts, catalog, events, files, health, jobs, money, network
+from tidegrid.server.routes import accounts, catalog, events, files, health, incidents, jobs, money, network
 
 ROUTERS = (
-    health.router, jobs.router, files.router, catalog.router, network.router, money.router, events.router, accounts.router,
+    health.router, jobs.router, files.router, catalog.router, network.router, incidents.router, money.router, events.router, accounts.router,
 )  # fmt: skip
 PREFIX = "/api/v1"
