@@ -169,7 +169,9 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ],
     ("GET", "/incidents"): [_get("/incidents", 403), _get("/incidents", 403, cluster="north")],
     ("GET", "/incidents/{incident}"): [_get("/incidents/inc-0000000000001", 403)],
-    ("GET", "/usage"): [_get("/usage", 200), _get("/usage", org="acme"), _get("/usage", job="<job>")],
+    ("GET", "/usage"): [_get("/usage", 200), _get("/usage", 200, corrections="true"), _get("/usage", org="acme"), _get("/usage", job="<job>")],
+    ("GET", "/usage/reconciliation/{cluster}"): [_get("/usage/reconciliation/north", 403)],
+    ("POST", "/usage/reconciliation/{cluster}"): [_post("/usage/reconciliation/north", 403)],
     ("GET", "/balance"): [_get("/balance", 200), _get("/balance", org="acme"), _get("/balance", org="nobody")],
     ("POST", "/deposits"): [
         _post("/deposits", 403, {"org": "acme", "amount": "5.00"}), _post("/deposits", 403, {"org": "rival", "amount": "5.00"}),

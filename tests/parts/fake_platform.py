@@ -247,13 +247,31 @@ class FakePlatform:
 
     async def usage(
         self, actor: Actor, *, org: str | None = None, job_id: str | None = None, limit: int = 100,
-        after: str | None = None,
+        after: str | None = None, corrections: bool = False,
     ) -> tuple[list[View], str | None]:  # fmt: skip
         if org is not None:
             await self._org(actor, org)
         if job_id is not None:
             self._row(actor, job_id)
         return [], None
+
+    async def usage_reconcile(
+        self, actor: Actor, cluster: str, *, since: int | None = None, until: int | None = None, limit: int = 1000,
+        correct: bool = False,
+    ) -> View:  # fmt: skip
+        self._called("usage_reconcile")
+        if cluster != "east":
+            raise NotFound("cluster.unknown", f"there is no cluster {cluster!r}")
+        odd = {"cause": "elapsed", "explained": False, "text": "metered 5 s, accounted 6 s", "job": None, "attempt": None,
+               "task": 0, "native_id": "7", "metered": None, "accounted": None}  # fmt: skip
+        found = [] if correct else [odd]
+        return {
+            "cluster": cluster, "since": iso(since or 0), "until": iso(until or self.now()), "runs": 2,
+            "matched": 2 - len(found), "unexplained": len(found), "corrected": int(correct),
+            "counts": {d["cause"]: 1 for d in found}, "metered_core_hours": "1.000000", "accounted_core_hours": "1.000000",
+            "metered_gpu_hours": "0.000000", "accounted_gpu_hours": "0.000000", "foreign_core_hours": "0.000000",
+            "charged": {"amount": "0.05", "currency": "CNY"}, "differences": found, "left_off": 0,
+        }  # fmt: skip
 
     async def _org(self, actor: Actor, org: str) -> int:
         row = await self.store.read(lambda c: orgs.get_org(c, org))

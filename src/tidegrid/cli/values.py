@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,23 @@ def duration(text: str) -> int:
         h, m, s = ([0, *map(int, parts)] if len(parts) == 2 else map(int, parts))  # fmt: skip
         return (int(days or 0) * 24 + h) * 3600 + m * 60 + s
     raise InvalidInput("duration.malformed", f"{text!r} is no duration", hint="write 90s, 10m, 1h30m or HH:MM:SS")
+
+
+def point(text: str) -> str | None:
+    """A point in time: `2026-11-01`, `2026-11-01T08:00` (on this machine's clock unless it names a zone), or how long ago: `7d`.
+    As ISO 8601 with a zone; None where nothing is given."""
+    text = text.strip().removesuffix("ago").strip()
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone().isoformat()
+    except ValueError:
+        pass
+    try:
+        ago = duration(text)
+    except InvalidInput:
+        raise InvalidInput("time.malformed", f"{text!r} is no time", hint="write 2026-11-01, 2026-11-01T08:00 or 7d") from None
+    return (datetime.now(UTC) - timedelta(seconds=ago)).isoformat()
 
 
 def pair(text: str, option: str) -> tuple[str, str]:

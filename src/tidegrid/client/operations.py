@@ -14,16 +14,29 @@ class Operations(Calls):
 
     # Money -------------------------------------------------------------------------------------------------------------
 
-    def usage(self, *, org: str | None = None, job: str | None = None, page: int = 200) -> Iterator[View]:
-        """Journalled use, newest first."""
+    def usage(
+        self, *, org: str | None = None, job: str | None = None, page: int = 200, corrections: bool = False
+    ) -> Iterator[View]:
+        """Journalled use, newest first. corrections: with the revisions that were reversed."""
         after: str | None = None
         while True:
-            params = {"org": org, "job": job, "limit": page, "after": after}
+            params = {"org": org, "job": job, "limit": page, "after": after,
+                      **({"corrections": "true"} if corrections else {})}  # fmt: skip
             found = self._view("GET", "/usage", params=params)
             yield from found["items"]
             after = found.get("next")
             if after is None:
                 return
+
+    def usage_reconcile(
+        self, cluster: str, *, since: str | None = None, until: str | None = None, limit: int = 1000, correct: bool = False
+    ) -> View:
+        """What was metered on a cluster against its centre's accounting. since, until: ISO 8601 with a zone, by default the
+        last day; correct: first take accounting's word for what was metered without it."""
+        params = {"since": since, "until": until, "limit": limit}
+        method = "POST" if correct else "GET"
+        # a centre's database may take minutes over a long span
+        return self._view(method, f"/usage/reconciliation/{quoted(cluster)}", retry=False, params=params, timeout=330.0)
 
     def balance(self, org: str | None = None) -> View:
         return self._view("GET", "/balance", params={"org": org})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -21,7 +21,6 @@ from tidegrid.domain.attempt import (
     Reason,
     RefusedBySite,
     State,
-    Witness,
     narrow,
     step,
 )
@@ -45,7 +44,7 @@ class Batch:
         before = after = stored.attempt
         for ev in evidence:
             if isinstance(ev, Ended):
-                self._late_end(stored, after, ev)
+                after = self._late_end(stored, after, ev)
             result = step(after, ev)
             after = result.attempt
             for text in result.anomalies:
@@ -107,16 +106,24 @@ class Batch:
         if ended:
             self.close(stored, after)
 
-    def _late_end(self, stored: Stored, a: Attempt, ev: Ended) -> None:
-        """A true witness after a provisional end: the state stays, the money is corrected."""
+    def _late_end(self, stored: Stored, a: Attempt, ev: Ended) -> Attempt:
+        """A stronger witness after an end that was taken from a weaker one: the state stays, times and money are corrected."""
         e = a.execution(ev.task, ev.restart)
-        if e is None or e.source is not Witness.PROVISIONAL or not e.ended or e.reason in NEVER_STARTED:
-            return
-        if STRENGTH[ev.source] > STRENGTH[e.source] and ev.started_at is not None:
-            fixed = Execution(
-                e.task, e.restart, e.nonce, ev.native_id, ev.started_at, ev.ended_at, e.reason, ev.exit_code, ev.source
-            )
+        if e is None or not e.ended or e.reason in NEVER_STARTED or STRENGTH[ev.source] <= STRENGTH[e.source]:
+            return a
+        fixed = replace(e, native_id=ev.native_id, started_at=ev.started_at, ended_at=ev.ended_at, source=ev.source,
+                        exit_code=ev.exit_code, peak_mib=ev.peak_mib or e.peak_mib)  # fmt: skip
+        if (e.started_at, e.ended_at) != (ev.started_at, ev.ended_at):
+            body = {"task": e.task, "restart": e.restart, "was": str(e.source), "source": str(ev.source),
+                    "started_at": [e.started_at, ev.started_at], "ended_at": [e.ended_at, ev.ended_at]}  # fmt: skip
+            self._event(stored, "usage.corrected", body)
+        if ev.started_at is None:  # it never had nodes: nothing of it counts
+            none = ledger.UsageKey(a.id, e.task, e.restart, -1)
+            ledger.reverse_beyond(self.conn, self.ctx.ids, self.now, none, memo=f"never started, by {ev.source}")
+        else:
             metering.settle_execution(self.conn, self.ctx, stored, fixed, self.now)
+        others = tuple(x for x in a.executions if x is not e)
+        return replace(a, executions=(*others, fixed))
 
     def _refused(self, stored: Stored, ev: RefusedBySite) -> None:
         health.note_refusal(self.conn, self.ctx, stored.row["cluster"], stored.row["partition"], ev.code)

@@ -19,6 +19,7 @@ from tidegrid.control import accounts, failover, health, incidents, intake, netw
 from tidegrid.control.context import Context
 from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
+from tidegrid.control.settlement import Settlement
 from tidegrid.control.staging import Staging
 from tidegrid.domain.actor import Actor, require_change_job
 from tidegrid.domain.errors import Conflict, InvalidInput, NotFound, Unreachable
@@ -34,7 +35,7 @@ View = dict[str, Any]
 MAX_BULK = 1000
 
 
-class Platform:
+class Platform(Settlement):
     """Everything below the server. The loops run beside it (`control.loops`)."""
 
     def __init__(self, ctx: Context, picture: Picture, staging: Staging) -> None:
@@ -357,8 +358,10 @@ class Platform:
         job_id: str | None = None,
         limit: int = 100,
         after: str | None = None,
+        corrections: bool = False,
     ) -> tuple[list[View], str | None]:
-        """Journalled segments of use, newest attempts first; operators see every organisation unless they name one."""
+        """Journalled segments of use, newest attempts first; operators see every organisation unless they name one.
+        corrections: what was reversed too."""
         scope = Scope(actor.scope_org) if org is None else Scope((await self._org(actor, org))[0])
         job = (await self._job_row(actor, job_id))["id"] if job_id else None
         last = None
@@ -370,7 +373,9 @@ class Platform:
                 last = (a, t, r, s, v)
             except ValueError:
                 raise InvalidInput("page.after", f"{after!r} is not what a page gave as next") from None
-        rows = await self.store.read(lambda c: usage.page(c, scope, job_id=job, limit=limit + 1, after=last))
+        rows = await self.store.read(
+            lambda c: usage.page(c, scope, job_id=job, limit=limit + 1, after=last, current=not corrections)
+        )
         following = None
         if len(rows) > limit:
             rows = rows[:limit]

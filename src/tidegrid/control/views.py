@@ -115,6 +115,7 @@ def usage(row: Row, *, operator: bool) -> dict[str, Any]:
         "native_id": row["native_id"],
         "source": row["source"],
         "estimated": bool(row["estimated"]),
+        "reversed": bool(row["reversed"]),
         "started_at": when(row["started_at"]),
         "ended_at": when(row["ended_at"]),
         "elapsed_ms": row["elapsed_ms"],

@@ -88,9 +88,16 @@ class Platform(Protocol):
 
     async def usage(
         self, actor: Actor, *, org: str | None = None, job_id: str | None = None, limit: int = 100,
-        after: str | None = None,
+        after: str | None = None, corrections: bool = False,
     ) -> tuple[list[View], str | None]:
-        """Newest first; org: a name, None for all that the actor sees."""
+        """Newest first; org: a name, None for all that the actor sees; corrections: what was reversed too."""
+        ...  # fmt: skip
+
+    async def usage_reconcile(
+        self, actor: Actor, cluster: str, *, since: int | None = None, until: int | None = None, limit: int = 1000,
+        correct: bool = False,
+    ) -> View:
+        """Metered against accounted. since, until: µs."""
         ...  # fmt: skip
 
     async def balance(self, actor: Actor, org: str) -> View: ...

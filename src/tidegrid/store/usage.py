@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,3 +122,28 @@ def sums(conn: Connection, scope: Scope, by: str, *, since: int = 0, until: int 
     if until is not None:
         query = query.where(usage.c.started_at < until)
     return [{k: v if isinstance(v, str) else int(v) for k, v in r.items()} for r in conn.execute(query).mappings()]
+
+
+def ended_on(conn: Connection, cluster: str, since: int, until: int) -> list[int]:
+    """Attempts with use on the cluster that counts and ended in [since, until), µs on the site's clock."""
+    query = (
+        select(usage.c.attempt_id)
+        .where(
+            usage.c.cluster == cluster, not_(usage.c.reversed), usage.c.ended_at >= since, usage.c.ended_at < until
+        )
+        .distinct()
+    )
+    return [int(i) for i in conn.execute(query).scalars()]
+
+
+def of_attempts(conn: Connection, ids: Sequence[int]) -> list[Row]:
+    """What counts of the attempts, by key."""
+    out: list[Row] = []
+    for i in range(0, len(ids), 500):
+        query = (
+            select(usage)
+            .where(usage.c.attempt_id.in_(ids[i : i + 500]), not_(usage.c.reversed))
+            .order_by(usage.c.attempt_id, usage.c.task, usage.c.restart, usage.c.segment)
+        )
+        out.extend(conn.execute(query).mappings())
+    return out

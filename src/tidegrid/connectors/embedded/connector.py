@@ -17,6 +17,7 @@ from tidegrid.connectors.contract import (
     SiteUnsure,
     SubmitRequest,
 )
+from tidegrid.connectors.statement import Allocation, Statement
 from tidegrid.connectors.transport import Transport
 from tidegrid.domain.attempt import Ended, Reason, Started
 from tidegrid.domain.errors import TideError
@@ -76,6 +77,20 @@ class EmbeddedConnector:
 
     async def cancel(self, name: str, native_id: str, tasks: Sequence[int] = ()) -> None:
         await self._ask({"op": "cancel", "name": name, "tasks": compress(tasks)})
+
+    async def statement(self, since: int, until: int) -> Statement:
+        """The supervisor's journal, which keeps every end; read from its beginning."""
+        ended, cursor, more, at = [], "", True, 0
+        while more:
+            seen = await self.observe(cursor)
+            cursor, more, at = seen.cursor, seen.more, seen.site_time_us
+            ended += [(r.name, r.event) for r in seen.records if isinstance(r.event, Ended)]
+        rows = [
+            Allocation(e.native_id, name, e, 0 if e.started_at is None else (e.ended_at - e.started_at) // 1000)
+            for name, e in ended
+            if since <= e.ended_at // 1_000_000 < until
+        ]
+        return Statement(tuple(rows), at)
 
     async def close(self) -> None:
         await self.transport.close()

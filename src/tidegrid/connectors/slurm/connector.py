@@ -26,6 +26,8 @@ from tidegrid.connectors.slurm.cursor import Cursor
 from tidegrid.connectors.slurm.evidence import ENDS, WAITING, interpret
 from tidegrid.connectors.slurm.facts import Facts
 from tidegrid.connectors.slurm.shell import Output, Shell
+from tidegrid.connectors.slurm.statement import Bill
+from tidegrid.connectors.statement import Allocation, Statement
 from tidegrid.domain.ranges import compress
 
 MICRO = 1_000_000
@@ -131,6 +133,18 @@ class SlurmConnector:
             native_id = found.native_id
         command = Scancel(name, int(native_id or 0), compress(tasks), self.settings.call)
         command.parse(await self._run(command.command, command.seconds * (2 if tasks else 1)))
+
+    async def statement(self, since: int, until: int) -> Statement:
+        """See `connectors.statement.Accountable`. Asked for in chunks, as accounting databases limit an answer's span."""
+        rows: list[Allocation] = []
+        at_us = 0
+        while since < until or not at_us:
+            upto = min(until, since + self.settings.chunk)
+            bill = Bill(since, upto)
+            at_us, answer = _clock(await self._run(f"date +%s%6N; {bill.command}", bill.seconds))
+            rows += bill.parse(answer)
+            since = upto
+        return Statement(tuple(rows), at_us)
 
     async def close(self) -> None:
         if self._refreshing is not None:

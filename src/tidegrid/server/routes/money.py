@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
 
 from tidegrid.domain.money import parse_amount
 from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsJournal, ReadsUsage, WritesMoney
 from tidegrid.server.bodies import DepositBody
 from tidegrid.server.fields import JobId
-from tidegrid.server.params import After, IdempotencyKey, Limit, OfOrg
+from tidegrid.server.params import After, ClusterName, IdempotencyKey, Limit, OfOrg
 
 router = APIRouter(tags=["money"])
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Moment = Annotated[AwareDatetime | None, Query(description="on the site's clock; by default the last day")]
+Differences = Annotated[int, Query(ge=1, le=10_000, description="differences shown at most")]
 
 
 @router.get("/usage", response_model=views.UsagePage)
@@ -25,11 +30,47 @@ async def usage(
     job: Annotated[JobId | None, Query(description="of this job only")] = None,
     limit: Limit = 100,
     after: After = None,
+    corrections: Annotated[bool, Query(description="with the revisions that were reversed")] = False,
 ) -> Any:
     """Journalled use, newest first."""
-    found = await platform.usage(actor, org=org, job_id=job, limit=limit, after=after)
+    found = await platform.usage(actor, org=org, job_id=job, limit=limit, after=after, corrections=corrections)
     items, following = found if isinstance(found, tuple) else (found, None)
     return {"items": items, "next": following}
+
+
+@router.get("/usage/reconciliation/{cluster}", response_model=views.Reconciliation)
+async def reconcile(
+    cluster: ClusterName,
+    platform: Network,
+    actor: ReadsJournal,
+    since: Moment = None,
+    until: Moment = None,
+    limit: Differences = 1000,
+) -> Any:
+    """What was metered on a cluster against its centre's own accounting, run by run, with the cause of each difference."""
+    return await platform.usage_reconcile(actor, cluster, since=_us(since), until=_us(until), limit=limit)
+
+
+@router.post("/usage/reconciliation/{cluster}", response_model=views.Reconciliation)
+async def correct(
+    cluster: ClusterName,
+    platform: Network,
+    actor: WritesMoney,
+    since: Moment = None,
+    until: Moment = None,
+    limit: Differences = 1000,
+) -> Any:
+    """The same, after taking accounting's word for what was metered without it. Corrections are reversals: nothing that was
+    booked is changed."""
+    found = await platform.usage_reconcile(
+        actor, cluster, since=_us(since), until=_us(until), limit=limit, correct=True
+    )
+    return found
+
+
+def _us(moment: datetime | None) -> int | None:
+    """Microseconds UTC."""
+    return None if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
 
 
 @router.get("/balance", response_model=views.Balance)
