@@ -31,7 +31,8 @@ class Settings:
     is silent and its movable jobs are placed elsewhere; permit_wait: how long a prologue waits for its permit; lease: life
     of the site's lease; skew: allowance for the site's clock; movable_after: predicted wait or run above which a job is
     movable by default; resubmit: pause before a part without a candidate is looked at again; health: when a place is
-    drained for its failures, and comes back.
+    drained for its failures, and comes back; checkpoint_least: two copies of a job's checkpoint are at least so far apart,
+    whatever its document says; checkpoint_limit: bytes, what is larger stays at its site; checkpoint_last: how long a moving job waits for the last checkpoint of its broken run.
     """
 
     tick: float = 0.25
@@ -48,6 +49,9 @@ class Settings:
     place_at_once: int = 500
     transfers_at_once: int = 4
     health: Limits = field(default_factory=Limits)
+    checkpoint_least: float = 10.0
+    checkpoint_limit: int = 64 << 30
+    checkpoint_last: float = 60.0
 
 
 @dataclass

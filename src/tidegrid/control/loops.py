@@ -36,6 +36,8 @@ class Loops:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         picture.contacts = self.contacts
         self.health = Watch(ctx, self.contacts, picture)
+        self.checkpoints = submitter.checkpoints
+        self.checkpoints.contacts = self.contacts
 
     async def start(self) -> None:
         """Take the clusters over, put what was under way in doubt, and begin."""
@@ -43,6 +45,7 @@ class Loops:
         self._spawn("submit", self._submit_once, self.ctx.event("submit"), lambda: 0.5)
         self._spawn("fetch", self._fetch_once, self.ctx.event("fetch"), lambda: 1.0)
         self._spawn("health", self.health.step, self.ctx.event("health"), lambda: LOOK_S)
+        self._spawn("checkpoints", self.checkpoints.step, self.ctx.event("checkpoints"), lambda: 1.0)
         for connector in list(self.ctx.connectors.values()):
             self.watch(connector)
 
@@ -76,6 +79,7 @@ class Loops:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.health.stop()
+        await self.checkpoints.stop()
         try:
             async with asyncio.timeout(self.ctx.settings.call):
                 await self.submitter.drain()
