@@ -17,7 +17,7 @@ import structlog
 
 from tidegrid.catalog.document import Application
 from tidegrid.catalog.restart import Restart
-from tidegrid.connectors.contract import Connector, FileInfo, SiteRefused, SiteUnsure
+from tidegrid.connectors.contract import Connector, FileInfo, SiteFiles, SiteRefused, SiteUnsure
 from tidegrid.control import intake, results, views
 from tidegrid.control.blobstore import require_space
 from tidegrid.control.checkpoint_store import CheckpointStore
@@ -47,6 +47,7 @@ class Found:
     step: int | None
     files: tuple[FileInfo, ...]
     along: tuple[FileInfo, ...]
+    told: FileInfo | None = None  # the file whose text tells the step, as it was then
 
     @property
     def size(self) -> int:
@@ -76,7 +77,7 @@ def newest(recipe: Restart, now: Sequence[FileInfo], before: Sequence[FileInfo] 
             continue
         whole = all(by_path[p].size and by_path[p] == known.get(p) and not results.unsafe(p) for p in files)
         if whole and len(files) == fullest <= MOST_FILES:
-            return Found(step, tuple(by_path[p] for p in files), along)
+            return Found(step, tuple(by_path[p] for p in files), along, by_path.get(recipe.step_in))
     return None
 
 
@@ -144,7 +145,7 @@ class Checkpoints:
     async def copy(self, connector: Connector, row: Row, task: int, recipe: Restart, *, ended: bool = False) -> bool:
         """Bring the newest whole checkpoint of a task home, where it is newer than what is here; whether it was."""
         directory = f"{row['directory']}/work" + (f"/{task}" if intake.spec_from(row).array else "")
-        patterns = [*recipe.checkpoint, *recipe.with_]
+        patterns = [p for p in (*recipe.checkpoint, *recipe.with_, recipe.step_in) if p]
         before = None
         if not recipe.atomic and not ended:
             before = await connector.files.glob(directory, patterns)
@@ -185,8 +186,8 @@ class Checkpoints:
         for r, f in zip(rows, along, strict=True):
             here.append(await self._one(mover.fetch_prefix(files, r, new / f.path, old.get(f.path)), r, f))
         step = found.step
-        if recipe.step_in and unchanged:
-            step = recipe.step_told(await self._tail(files, directory, recipe.step_in))
+        if found.told is not None and unchanged:
+            step = recipe.step_told(await self._tail(files, directory, found.told))
         return await self.store.keep(row, task, new, here, step)
 
     async def _one(self, moving: Awaitable[tuple[str, int]], r: Row, f: FileInfo) -> dict[str, Any]:
@@ -209,10 +210,10 @@ class Checkpoints:
         by_path = {r["path"]: r for r in stored}
         return [by_path[f"{task}/{f.path}"] for f in files]
 
-    async def _tail(self, files: Any, directory: str, path: str) -> str:
-        found: list[FileInfo] = await files.glob(directory, [path], limit=10)
-        size = max((f.size for f in found if f.path == path), default=0)
-        data: bytes = await files.read(f"{directory}/{path}", offset=max(0, size - TAIL), limit=TAIL)
+    async def _tail(self, files: SiteFiles, directory: str, told: FileInfo) -> str:
+        """The end of the text as far as it was when the checkpoint was found: what came later may be of the next one."""
+        begin = max(0, told.size - TAIL)
+        data = await files.read(f"{directory}/{told.path}", offset=begin, limit=told.size - begin)
         return data.decode("utf-8", "replace")
 
     async def _said(self, row: Row, task: int, found: Found) -> None:
