@@ -76,8 +76,6 @@ async def measure(count: int = 10_000) -> dict[str, Any]:
         store = Store.open(f"sqlite:///{directory}/t.db", now_us=now)
         ctx = Context(store, type("C", (), {"now": staticmethod(now)})(), Ids(now, random.Random(1).getrandbits), Path(directory), Settings())
         ids = await store.write(lambda c: _fill(c, ctx, count))
-        await store.write(lambda c: clusters.update(c, "bench", fencing_token=1))
-        ctx.token = 1
         cluster = Cluster()
         reconciler = Reconciler(ctx, cluster, {"bench": Contact()})  # type: ignore[arg-type]
         queued = {i: Listed(native_name(i), str(n), (0,), ()) for n, i in enumerate(ids)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from tidegrid import ledger
 from tidegrid.catalog import document
 from tidegrid.connectors.contract import Claim, Listed, Observation, Record, SiteUnsure, SpoolEntry
 from tidegrid.control import intake
+from tidegrid.control.acting import Held
 from tidegrid.control.context import Context, Settings
 from tidegrid.control.reconcile import Contact, Reconciler, native_name
 from tidegrid.control.submit import Submitter
@@ -23,8 +25,9 @@ from tidegrid.domain.actor import Actor
 from tidegrid.domain.attempt import Ended, Reason, Started
 from tidegrid.domain.clock import SECOND
 from tidegrid.domain.ids import b32
+from tidegrid.domain.lease import Lease, cluster_role
 from tidegrid.scheduling.decision import Candidate
-from tidegrid.store import attempts, clusters, jobs
+from tidegrid.store import attempts, clusters, jobs, leases
 from tidegrid.store.attempts import Stored
 from tidegrid.store.engine import Store
 from tidegrid.store.schema import attempts as attempts_table
@@ -140,6 +143,11 @@ class Bench:
         def setup(conn: Any) -> Actor:
             tenant = add_tenant(conn, ids)
             clusters.ensure(conn, self.sites)
+            for name in self.sites:
+                role = cluster_role(name)
+                leases.ensure(conn, [role])
+                leases.save(conn, Lease(role, "bench", 1, 1 << 62), 0)
+                self.ctx.held[role] = Held(role, "bench", 1, math.inf)
             ledger.deposit(conn, ids, self.clock(), tenant.org_id, balance, "opening")
             return Actor(tenant.org_id, tenant.user_id, "acme", "ada")
 

@@ -28,6 +28,10 @@ def up(
     database: Annotated[
         str, typer.Option(help="postgresql+psycopg://…; by default SQLite in the home.", metavar="URL", show_default=False)
     ] = "",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Where files are that the servers of one network share; by default the home.", metavar="DIR", show_default=False),
+    ] = None,
     accept_clock: Annotated[bool, typer.Option("--accept-clock", help="Go on although the clock stepped back.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Write the log to the home instead of here.")] = False,
     json: Json = False,
@@ -43,7 +47,8 @@ def up(
         else:
             context.note(f"tidegrid answers at {url}; Ctrl-C ends it, jobs go on")
 
-    serve.serve(where, host=host, port=port, database=database, accept_clock=accept_clock, quiet=quiet or json, ready=ready)
+    serve.serve(where, host=host, port=port, database=database, accept_clock=accept_clock, quiet=quiet or json, ready=ready,
+                data=data)  # fmt: skip
 
 
 def demo(

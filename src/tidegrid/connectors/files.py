@@ -63,8 +63,8 @@ class LocalFiles:
         """Paths are relative to `directory`, sorted. SiteRefused (site.too_many_files) above the limit."""
         return await self._run(self._glob, directory, tuple(patterns), limit)
 
-    async def sha256(self, path: str, *, length: int | None = None) -> str:
-        return await self._run(self._sha256, path, length, limited=False)
+    async def sha256(self, path: str) -> str:
+        return await self._run(self._sha256, path, limited=False)
 
     async def claim(self, directory: str, task: int, restart: int, holder: str) -> Claim:
         return await self._run(self._claim, directory, f"fence-{task}.{restart}", holder)
@@ -180,22 +180,16 @@ class LocalFiles:
                             path.encode()  # a name that is no UTF-8 cannot be shown or stored
                             info = os.stat(name, dir_fd=fd, follow_symlinks=False)
                             if stat.S_ISREG(info.st_mode):
-                                found.append(FileInfo(path, info.st_size, str(info.st_mtime_ns)))
+                                found.append(FileInfo(path, info.st_size))
                         if len(found) > limit:
                             raise SiteRefused("site.too_many_files", f"more than {limit} files below {directory} match")
         except FileNotFoundError:
             return []
         return sorted(found, key=lambda f: f.path)
 
-    def _sha256(self, path: str, length: int | None) -> str:
+    def _sha256(self, path: str) -> str:
         with os.fdopen(self._open(path), "rb") as f:
-            if length is None:
-                return hashlib.file_digest(f, "sha256").hexdigest()
-            digest = hashlib.sha256()
-            while length > 0 and (data := f.read(min(CHUNK, length))):
-                digest.update(data)
-                length -= len(data)
-            return digest.hexdigest()
+            return hashlib.file_digest(f, "sha256").hexdigest()
 
     def _claim(self, directory: str, name: str, holder: str) -> Claim:
         # made where it is missing: a staging that lands late must find the fence already taken

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,9 +139,12 @@ class BlobStore:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def sweep(self) -> int:
-        """Remove what a crash left half-written; how many. Only while nobody writes: at the start."""
+    def sweep(self, older_s: float = 0.0) -> int:
+        """Remove what a crash left half-written; how many. older_s: not written to for so long, where another server may be
+        writing."""
         left = list(self.root.glob(".put-*")) if self.root.is_dir() else []
+        if older_s:
+            left = [p for p in left if _age(p) > older_s]
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)
@@ -154,3 +158,11 @@ class BlobStore:
         make_directory(target.parent)
         temporary.replace(target)
         sync_directory(target.parent)
+
+
+def _age(path: Path) -> float:
+    """Seconds since it was written to, by this machine's clock; 0 where it is gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import Connection
 
+from tidegrid.control.acting import Guarded, Held, current
 from tidegrid.domain.clock import SECOND, Clock
 from tidegrid.domain.ids import Ids
+from tidegrid.domain.lease import cluster_role
 from tidegrid.scheduling.health import Limits
 
 if TYPE_CHECKING:
@@ -31,8 +33,8 @@ class Settings:
     is silent and its movable jobs are placed elsewhere; permit_wait: how long a prologue waits for its permit; lease: life
     of the site's lease; skew: allowance for the site's clock; movable_after: predicted wait or run above which a job is
     movable by default; resubmit: pause before a part without a candidate is looked at again; health: when a place is
-    drained for its failures, and comes back; checkpoint_least: two copies of a job's checkpoint are at least so far apart,
-    whatever its document says; checkpoint_limit: bytes, what is larger stays at its site; checkpoint_last: how long a moving job waits for the last checkpoint of its broken run.
+    drained for its failures, and comes back; server_lease: how long a server that says nothing keeps its clusters before
+    another takes them over.
     """
 
     tick: float = 0.25
@@ -49,14 +51,12 @@ class Settings:
     place_at_once: int = 500
     transfers_at_once: int = 4
     health: Limits = field(default_factory=Limits)
-    checkpoint_least: float = 10.0
-    checkpoint_limit: int = 64 << 30
-    checkpoint_last: float = 60.0
+    server_lease: float = 15.0
 
 
 @dataclass
 class Context:
-    """token: this server's fencing token; connectors: by cluster name."""
+    """home: the data directory; connectors: by cluster name; held: this server's leases, by role."""
 
     store: Store
     clock: Clock
@@ -64,7 +64,7 @@ class Context:
     home: Path
     settings: Settings
     connectors: dict[str, Connector] = field(default_factory=dict)
-    token: int = 0
+    held: dict[str, Held] = field(default_factory=dict)
     events: dict[str, asyncio.Event] = field(default_factory=dict)
     _writing: threading.local = field(default_factory=threading.local)
     sending: set[int] = field(default_factory=set)  # attempts whose submission this process has under way
@@ -90,12 +90,34 @@ class Context:
         else:
             collected.setdefault(work, []).append(item)
 
+    @property
+    def token(self) -> int:
+        """The fencing token under which the running task acts; 0: in no role."""
+        held = current()
+        return held.token if held is not None else 0
+
+    def connector(self, cluster: str) -> Connector | None:
+        """The cluster's connector, to be used only while the running task's lease runs."""
+        found, held = self.connectors.get(cluster), current()
+        if found is None or held is None:
+            return found
+        return cast("Connector", Guarded(found, held))
+
+    def ours(self, conn: Connection, clusters: Iterable[str]) -> list[str]:
+        """Those of the clusters that this server holds; they stay its own until the transaction ends."""
+        held = {name: self.held.get(cluster_role(name)) for name in clusters}
+        return [name for name, lease in held.items() if lease is not None and lease.still(conn)]
+
     async def write(self, fn: Callable[[Connection], T]) -> T:
-        """`store.write`, then the wakes that `fn` asked for."""
+        """`store.write`, then the wakes that `fn` asked for. Conflict (lease.lost) where the task acts in a role that is
+        another server's by now: then nothing is written."""
         wakes: set[str] = set()
+        held = current()
 
         def run(conn: Connection) -> T:
             wakes.clear()  # the store may run it again
+            if held is not None:
+                held.check(conn)
             self._writing.wakes = wakes
             last: dict[Any, list[Any]] = {}
             self._writing.last = last

@@ -186,8 +186,7 @@ class Batch:
         """The tasks in `redo` are to be placed again: in this part if they are all of it, else in a new one."""
         row = stored.row
         again = row["hold"] * len(redo) // of
-        job = jobs.many(self.conn, [row["job_id"]])[row["job_id"]]
-        jobs.update_job(self.conn, row["job_id"], reserved=job["reserved"] + again, moved=job["moved"] + 1)
+        jobs.moved(self.conn, row["job_id"], again)
         pause = self.now + self.ctx.micro(0.2 if part["refusals"] == 0 else 1.0)
         if len(redo) == of:
             jobs.update_part(self.conn, part["id"], placed=False, reserved=again, not_before=pause)
@@ -216,8 +215,7 @@ class Batch:
         keep = tuple(t for t in expand(a.tasks) if t not in set(moving))
         after = narrow(a, keep)
         again = row["hold"] * len(moving) // max(1, len(expand(a.tasks)))
-        job = jobs.many(self.conn, [row["job_id"]])[row["job_id"]]
-        jobs.update_job(self.conn, row["job_id"], reserved=job["reserved"] + again, moved=job["moved"] + 1)
+        jobs.moved(self.conn, row["job_id"], again)
         jobs.update_part(self.conn, row["part_id"], tasks=compress(keep))
         self._new_part(row, moving, again, self.now)
         self._event(stored, "attempt.moved", {"tasks": compress(moving), "from": row["cluster"], "why": why})

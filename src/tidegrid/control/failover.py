@@ -19,7 +19,8 @@ from tidegrid.control.evidence import Batch
 from tidegrid.control.projection import refresh
 from tidegrid.domain.attempt import DeclaredDead, Reason, State, Withdrawn, can_withdraw
 from tidegrid.domain.clock import SECOND
-from tidegrid.store import attempts, clusters, events
+from tidegrid.domain.lease import cluster_role
+from tidegrid.store import attempts, clusters, events, leases
 
 if TYPE_CHECKING:
     from tidegrid.control.reconcile import Contact
@@ -41,7 +42,10 @@ async def check(ctx: Context, cluster: str, peers: dict[str, Contact], why: str)
         await ctx.write(lambda c: _silent(c, ctx, cluster, why))
     others = [p for name, p in peers.items() if name != cluster]
     if not any(p.answered and now - p.last_answer < ctx.settings.silent_after for p in others):
-        return  # every cluster is silent: suspect yourself, expire nothing
+        since = ctx.now() - ctx.micro(ctx.settings.silent_after)
+        answered = await ctx.store.read(lambda c: clusters.answered(c, since))
+        if not answered - set(peers):  # those that other servers look at
+            return  # every cluster is silent: suspect yourself, expire nothing
     await ctx.write(lambda c: withdraw(c, ctx, cluster))
 
 
@@ -56,10 +60,7 @@ def _silent(conn: Connection, ctx: Context, cluster: str, why: str) -> None:
 
 def withdraw(conn: Connection, ctx: Context, cluster: str) -> int:
     """Take back every attempt on the cluster that cannot start; tasks taken back."""
-    from tidegrid.control.reconcile import check_token
-
     row = clusters.get(conn, cluster)
-    check_token(ctx, row["fencing_token"])
     batch = Batch(conn, ctx, ctx.now())
     s = ctx.settings
     site_now = batch.now + row["skew_us"]
@@ -83,7 +84,10 @@ def withdraw(conn: Connection, ctx: Context, cluster: str) -> int:
 
 
 def declare_dead(conn: Connection, ctx: Context, cluster: str, who: str) -> int:
-    """An operator's word: the cluster will not come back. What ran there is lost or, where licensed, placed anew."""
+    """An operator's word: the cluster will not come back. What ran there is lost or, where licensed, placed anew.
+
+    Whichever server hears it: the cluster's lease is locked, so that its holder is not in the middle of a tick."""
+    leases.locked(conn, [cluster_role(cluster)])
     row = clusters.get(conn, cluster)
     now = ctx.now()
     clusters.update(conn, cluster, dead_at=now, drained=True)

@@ -1,17 +1,24 @@
-"""The loops that run beside the server: one a cluster, one that places, one that brings outputs home."""
+"""The loops that run beside the server: one a cluster, one that places, one that brings outputs home.
+
+Placing, and each cluster, is the business of the server that holds its lease: their loops begin when the lease is taken and
+end when it is lost, and everything they write is checked against it (`control.acting`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection
 
 from tidegrid.connectors.contract import Connector, SiteRefused, SiteUnsure
 from tidegrid.control import intake
+from tidegrid.control.acting import Guarded, Held, acting
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
+from tidegrid.control.leases import Leases
 from tidegrid.control.picture import Picture
 from tidegrid.control.probe import LOOK_S, Watch
 from tidegrid.control.projection import refresh
@@ -19,7 +26,8 @@ from tidegrid.control.reconcile import Contact, Reconciler
 from tidegrid.control.staging import Staging
 from tidegrid.control.submit import Submitter
 from tidegrid.domain.attempt import Unsure
-from tidegrid.domain.errors import Conflict, TideError, Unreachable
+from tidegrid.domain.errors import TideError, Unreachable
+from tidegrid.domain.lease import SUBMIT, cluster_of, cluster_role
 from tidegrid.store import attempts, clusters, jobs
 
 log = structlog.get_logger(__name__)
@@ -27,50 +35,86 @@ SLOWEST = 2.0  # seconds between two looks at a cluster that does not answer
 
 
 class Loops:
-    """Start with `start`, end with `stop`. `superseded` is set when another server has taken over."""
+    """Start with `start`, end with `stop`."""
 
-    def __init__(self, ctx: Context, picture: Picture, staging: Staging, submitter: Submitter) -> None:
+    def __init__(
+        self, ctx: Context, picture: Picture, staging: Staging, submitter: Submitter, leases: Leases
+    ) -> None:
         self.ctx, self.picture, self.staging, self.submitter = ctx, picture, staging, submitter
+        self.leases = leases
         self.contacts: dict[str, Contact] = {}
-        self.superseded = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         picture.contacts = self.contacts
         self.health = Watch(ctx, self.contacts, picture)
-        self.checkpoints = submitter.checkpoints
-        self.checkpoints.contacts = self.contacts
+        leases.began, leases.ended = self._began, self._ended
 
     async def start(self) -> None:
-        """Take the clusters over, put what was under way in doubt, and begin."""
-        await self.ctx.write(self._take_over)
-        self._spawn("submit", self._submit_once, self.ctx.event("submit"), lambda: 0.5)
-        self._spawn("fetch", self._fetch_once, self.ctx.event("fetch"), lambda: 1.0)
-        self._spawn("health", self.health.step, self.ctx.event("health"), lambda: LOOK_S)
-        self._spawn("checkpoints", self.checkpoints.step, self.ctx.event("checkpoints"), lambda: 1.0)
-        for connector in list(self.ctx.connectors.values()):
-            self.watch(connector)
+        """Take the share of this server, and begin."""
+        self._spawn("fetch", None, self._fetch_once, self.ctx.event("fetch"), lambda: 1.0)
+        self._spawn("health", None, self.health.step, self.ctx.event("health"), lambda: LOOK_S)
+        self.watch_all()
+        await self.leases.start()
+
+    def watch_all(self) -> None:
+        """The clusters that are connected now are those whose leases this server can take."""
+        self.leases.can(cluster_role(name) for name in self.ctx.connectors)
 
     def watch(self, connector: Connector) -> None:
-        """Begin to look at a cluster; again after its connector was replaced."""
+        """Begin to look at a cluster whose lease is held; again after its connector was replaced."""
+        held = self.ctx.held.get(cluster_role(connector.cluster))
+        if held is not None:
+            self._watch(connector, held)
+
+    def _watch(self, connector: Connector, held: Held) -> None:
         name = connector.cluster
         self.unwatch(name)
         contact = self.contacts[name] = Contact()
         contact.last_answer = asyncio.get_running_loop().time()
-        reconciler = Reconciler(self.ctx, connector, self.contacts)
+        guarded: Any = Guarded(connector, held)
+        reconciler = Reconciler(self.ctx, guarded, self.contacts)
         wake = self.ctx.event(name)
+        inherited = False
 
         def pause() -> float:
             return min(SLOWEST, self.ctx.settings.tick * float(2 ** min(contact.failures, 6)))
 
         async def once() -> None:
+            nonlocal inherited
+            if not inherited:
+                await self.ctx.write(lambda c: self._inherit(c, name))
+                inherited = True
+            await self.submitter.pick_up(name, held)
             await reconciler.tick()
 
-        self._spawn(f"cluster:{name}", once, wake, pause)
+        self._spawn(held.role, held, once, wake, pause)
 
     def unwatch(self, name: str) -> None:
-        task = self._tasks.pop(f"cluster:{name}", None)
+        task = self._tasks.pop(cluster_role(name), None)
         if task is not None:
             task.cancel()
         self.contacts.pop(name, None)
+
+    def _began(self, held: Held) -> None:
+        """A lease was taken."""
+        if held.role == SUBMIT:
+            self._spawn(SUBMIT, held, self._submit_once, self.ctx.event("submit"), lambda: 0.5)
+        elif (connector := self.ctx.connectors.get(cluster_of(held.role))) is not None:
+            self._watch(connector, held)
+
+    async def _ended(self, held: Held) -> None:
+        """A lease was lost, or is about to be given up: returns when nothing here acts under it."""
+        task = self._tasks.pop(held.role, None)
+        cluster = cluster_of(held.role)
+        self.contacts.pop(cluster, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if cluster:
+            try:
+                async with asyncio.timeout(self.ctx.settings.server_lease / 3):
+                    await self.submitter.drain(cluster)
+            except TimeoutError:
+                pass  # their answers will not be written, and whoever takes the cluster puts them in doubt
 
     async def stop(self) -> None:
         tasks = list(self._tasks.values())
@@ -79,17 +123,23 @@ class Loops:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.health.stop()
-        await self.checkpoints.stop()
         try:
             async with asyncio.timeout(self.ctx.settings.call):
                 await self.submitter.drain()
         except TimeoutError:
-            pass  # what was under way is in doubt, and found again at the next start
+            pass  # what was under way is in doubt, and found again by whoever takes its cluster
+        await self.leases.stop()
 
     def _spawn(
-        self, name: str, once: Callable[[], Awaitable[object]], wake: asyncio.Event, pause: Callable[[], float]
+        self,
+        name: str,
+        held: Held | None,
+        once: Callable[[], Awaitable[object]],
+        wake: asyncio.Event,
+        pause: Callable[[], float],
     ) -> None:
-        self._tasks[name] = asyncio.create_task(self._forever(name, once, wake, pause), name=name)
+        with acting(held):
+            self._tasks[name] = asyncio.create_task(self._forever(name, once, wake, pause), name=name)
 
     async def _forever(
         self, name: str, once: Callable[[], Awaitable[object]], wake: asyncio.Event, pause: Callable[[], float]
@@ -102,16 +152,12 @@ class Loops:
                 trouble = 0
                 if isinstance(again, int) and again > 0:
                     continue
-            except Conflict as e:
-                if e.code != "server.superseded":
-                    raise
-                log.error("server.superseded", loop=name)
-                self.superseded.set()
-                return
             except (Unreachable, OSError) as e:
                 trouble += 1
                 log.warning("loop.trouble", loop=name, why=str(e))
             except TideError as e:
+                if e.code == "lease.lost":  # where it is lost for good, this task is cancelled at once
+                    self.leases.look()
                 trouble += 1
                 log.error("loop.error", loop=name, code=e.code, why=str(e))
             except Exception:  # a defect in one step must not stop the network
@@ -125,42 +171,51 @@ class Loops:
 
     # one step each ----------------------------------------------------------------------------------------------------
 
-    def _take_over(self, conn: Connection) -> None:
-        """A new fencing token on every cluster; submissions that were under way can no longer be trusted."""
-        clusters.ensure(conn, self.ctx.connectors)
-        rows = clusters.all(conn)
-        self.ctx.token = 1 + max((r["fencing_token"] for r in rows), default=0)
-        for row in rows:
-            clusters.update(conn, row["name"], fencing_token=self.ctx.token)
+    def _inherit(self, conn: Connection, cluster: str) -> None:
+        """What another server, or an earlier life of this one, was sending there can no longer be trusted."""
         batch = Batch(conn, self.ctx, self.ctx.now())
-        for stored in attempts.submitting(conn):
-            batch.apply(stored, [Unsure("the server stopped while this was being sent")])
+        for stored in attempts.submitting(conn, cluster):
+            if stored.attempt.id not in self.ctx.sending:
+                batch.apply(stored, [Unsure("the server stopped while this was being sent")])
         refresh(conn, self.ctx, batch.touched, batch.now)
 
     async def _submit_once(self) -> int:
         return await self.submitter.step()
 
     async def _fetch_once(self) -> int:
-        """Bring home the outputs of every attempt that ended; the clusters in parallel, each attempt by itself."""
+        """Bring home the outputs of every attempt that ended on a cluster of ours; the clusters in parallel, each attempt by
+        itself. Those of a dead cluster stay there: whoever places says so."""
         ctx = self.ctx
+        if not ctx.held:
+            return 0
         ids = await ctx.store.read(jobs.finishing)
         if not ids:
             return 0
-        rows = await ctx.store.read(lambda c: attempts.unfetched(c, ids))
+        rows, dead = await ctx.store.read(
+            lambda c: (attempts.unfetched(c, ids), {r["name"] for r in clusters.all(c) if r["dead_at"] is not None})
+        )
         gate = asyncio.Semaphore(ctx.settings.transfers_at_once)
 
         async def one(row: attempts.Row) -> int:
+            given_up = row["cluster"] in dead
+            held = ctx.held.get(SUBMIT if given_up else cluster_role(row["cluster"]))
+            if held is None:
+                return 0
             async with gate:
-                return await self._fetch(row)
+                with acting(held):
+                    try:
+                        return await self._fetch(row, given_up=given_up)
+                    except TideError as e:
+                        if e.code != "lease.lost":
+                            raise
+                        return 0
 
         done = sum(await asyncio.gather(*(one(r) for r in rows)))
         return done
 
-    async def _fetch(self, row: attempts.Row) -> int:
-        connector = self.ctx.connectors.get(row["cluster"])
+    async def _fetch(self, row: attempts.Row, *, given_up: bool) -> int:
+        connector = self.ctx.connector(row["cluster"])
         contact = self.contacts.get(row["cluster"])
-        state = await self.ctx.store.read(lambda c: clusters.get(c, row["cluster"]))
-        given_up = state is not None and state["dead_at"] is not None
         if not given_up:
             if connector is None or contact is None or contact.silent:
                 return 0
@@ -171,6 +226,8 @@ class Loops:
                 log.info("fetch.later", cluster=row["cluster"], why=str(e))
                 return 0
             except TideError as e:  # a full disk here: the outputs wait at the site, and the job says why
+                if e.code == "lease.lost":
+                    raise
                 log.warning("fetch.blocked", cluster=row["cluster"], code=e.code, why=e.message)
                 why = f"outputs cannot be fetched: {e}"
                 await self.ctx.write(lambda c: jobs.update_job(c, row["job_id"], reason=why))

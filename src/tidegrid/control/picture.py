@@ -21,6 +21,7 @@ from tidegrid.control.reconcile import Contact
 from tidegrid.domain.clock import SECOND
 from tidegrid.domain.errors import Conflict, InvalidInput
 from tidegrid.domain.job import JobSpec
+from tidegrid.domain.lease import cluster_role
 from tidegrid.domain.money import format_amount
 from tidegrid.domain.ranges import expand
 from tidegrid.rating.rates import Rates, format_price
@@ -28,7 +29,7 @@ from tidegrid.scheduling import placement, runtime
 from tidegrid.scheduling.health import Condition, shown
 from tidegrid.scheduling.placement import Decision, Request
 from tidegrid.scheduling.snapshot import Health, PartitionRow, Snapshot, need_of
-from tidegrid.store import apps, attempts, clusters, networks
+from tidegrid.store import apps, attempts, clusters, leases, networks
 from tidegrid.store import health as healths
 
 Row = Mapping[Any, Any]
@@ -43,6 +44,7 @@ class Picture:
         self.contacts: dict[str, Contact] = {}
         self._network: Network | None = None
         self._unwell: dict[healths.Place, Condition] = {}
+        self._held: frozenset[str] = frozenset()
         self._loaded = False
         self._history: dict[str, tuple[int, Any]] = {}
         self._places: tuple[Any, dict[str, list[str]]] = (None, {})
@@ -63,8 +65,8 @@ class Picture:
         network = await self.network()
         if network is None:
             return None
-        states, self._unwell = await self.ctx.store.read(
-            lambda c: ({r["name"]: r for r in clusters.all(c)}, healths.conditions(c))
+        states, self._unwell, self._held = await self.ctx.store.read(
+            lambda c: ({r["name"]: r for r in clusters.all(c)}, healths.conditions(c), leases.running(c))
         )
         prices = price_rows(network)
         rows = [
@@ -77,7 +79,7 @@ class Picture:
         key = (network.hash, await self.ctx.store.read(apps.generation))
         if self._places[0] != key:
             rows = await self.ctx.store.read(apps.list_current)
-            needy = [a for a in (document.from_body(json.loads(r["body"])) for r in rows) if a.software.needed]
+            needy = [a for a in (document.from_body(json.loads(r["body"])) for r in rows) if a.software.command]
             places = {
                 a.id: [f"{c.name}/{p.name}" for c, p in network.partitions() if a.installed(p.arch, c.software)]
                 for a in needy
@@ -136,12 +138,16 @@ class Picture:
         return None
 
     def _health(self, cluster: str, partition: str, state: Row | None) -> Health:
-        if state is None or cluster not in self.ctx.connectors:
+        if state is None:
             return Health.UNHEALTHY
         if state["drained"] or state["dead_at"] is not None:
             return Health.DRAINED
         contact = self.contacts.get(cluster)
-        if contact is None or not contact.answered or contact.failures >= FAILURES_TO_BREAK:
+        if contact is None:  # another server looks at it, and says in its row what it sees
+            fresh = self.ctx.now() - (state["loads_at"] or 0) < self.ctx.micro(self.ctx.settings.silent_after)
+            if state["health"] != "up" or not fresh or cluster_role(cluster) not in self._held:
+                return Health.UNHEALTHY
+        elif not contact.answered or contact.failures >= FAILURES_TO_BREAK:
             return Health.UNHEALTHY
         worst = {self._unwell.get((cluster, p)) for p in ("", partition)}
         if Condition.DRAINING in worst:
@@ -256,18 +262,15 @@ class Picture:
             f"the best asks about {format_amount(decision.candidates[0].price)} CNY",
         }
 
-    async def invocation(self, app: Application, cluster: str, partition: str) -> tuple[dict[str, Any], str]:
-        """What the application's script may ask of the place, and what goes before it there (`Application.render`). An
-        embedded cluster shares the server's interpreter."""
+    async def variables(self, app: Application, cluster: str, partition: str) -> dict[str, str]:
+        """What the application's script may ask of the place. An embedded cluster shares the server's interpreter."""
         network = await self.network()
         found = network.cluster(cluster) if network is not None else None
         place = found.partition(partition) if found is not None else None
         if found is None or place is None:
-            return app.variables(), ""
+            return app.variables()
         python = found.software.get("python") or (sys.executable if found.connector == "embedded" else "python3")
-        way = app.invocation(place.arch, found.software)
-        values = app.variables(arch=place.arch, python=str(python), software=found.software)
-        return values, way.setup if way is not None else ""
+        return app.variables(arch=place.arch, python=python, software=found.software)
 
     async def cluster_views(self, *, operator: bool) -> list[dict[str, Any]]:
         """Every cluster as people see it; load is as of its last answer."""

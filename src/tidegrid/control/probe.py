@@ -13,11 +13,13 @@ from sqlalchemy import Connection
 
 from tidegrid.connectors.contract import Connector, SiteRefused, SiteUnsure, SubmitRequest
 from tidegrid.control import health
+from tidegrid.control.acting import acting
 from tidegrid.control.context import Context
 from tidegrid.control.picture import Picture
 from tidegrid.control.reconcile import Contact
 from tidegrid.domain.errors import TideError
 from tidegrid.domain.ids import b32
+from tidegrid.domain.lease import cluster_role
 from tidegrid.scheduling.health import Sign, Standing, wants_probe
 from tidegrid.store import clusters
 from tidegrid.store.health import Place
@@ -53,20 +55,26 @@ class Watch:
         names = [n for n, c in self.contacts.items() if c.answered and not c.silent]
 
         def look(conn: Connection) -> dict[Place, Standing]:
-            if seen:
-                health.apply(conn, ctx, seen)
-            return health.look(conn, ctx, names)
+            ours = set(ctx.ours(conn, {*names, *(s[0] for s in seen)}))
+            if told := [s for s in seen if s[0] in ours]:
+                health.apply(conn, ctx, told)
+            return health.look(conn, ctx, [n for n in names if n in ours])
 
         unwell = await ctx.write(look)
         rows = {r["name"]: r for r in await ctx.store.read(clusters.all)} if unwell else {}
         for place, standing in unwell.items():
             if place in self._probes or not wants_probe(standing, ctx.now()):
                 continue
-            row, connector = rows.get(place[0]), ctx.connectors.get(place[0])
+            held = ctx.held.get(cluster_role(place[0]))
+            with acting(held):
+                row, connector = rows.get(place[0]), ctx.connector(place[0])
             partition = place[1] or await self._any_partition(place[0])
             if row is None or row["drained"] or row["dead_at"] is not None or connector is None or not partition:
                 continue
-            task = asyncio.create_task(self._probe(connector, place, partition), name=f"probe:{place[0]}/{partition}")
+            if held is None:
+                continue
+            with acting(held):
+                task = asyncio.create_task(self._probe(connector, place, partition), name=f"probe:{place[0]}/{partition}")
             self._probes[place] = task
             task.add_done_callback(lambda _, p=place: self._probes.pop(p, None))  # type: ignore[misc]
         return 0

@@ -26,7 +26,8 @@ def refresh(conn: Connection, ctx: Context, job_ids: Iterable[int], now: int) ->
 
 
 def _refresh_once(conn: Connection, ctx: Context, job_ids: list[int], now: int) -> list[int]:
-    rows = {i: r for i, r in jobs.many(conn, job_ids).items() if r["open"]}
+    # locked before parts and attempts are read: another server may be deriving the same job from what it changes
+    rows = {i: r for i, r in jobs.many(conn, job_ids, lock=True).items() if r["open"]}
     if not rows:
         return []
     parts = jobs.parts_of(conn, rows)

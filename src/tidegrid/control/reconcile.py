@@ -38,7 +38,7 @@ from tidegrid.domain.attempt import (
     Witness,
 )
 from tidegrid.domain.clock import HOUR, SECOND
-from tidegrid.domain.errors import Conflict, InvalidInput, NoSpace
+from tidegrid.domain.errors import InvalidInput, NoSpace
 from tidegrid.domain.ids import b32, unb32
 from tidegrid.domain.ranges import expand
 from tidegrid.store import attempts, clusters, events
@@ -136,13 +136,12 @@ class Reconciler:
     ) -> Actions:
         ctx, now = self.ctx, self.ctx.now()
         row = clusters.get(conn, self.cluster)
-        check_token(ctx, row["fencing_token"])
         batch, out = Batch(conn, ctx, now), Actions()
         slim = attempts.live_slim(conn, self.cluster)
         live = {r["id"] for r in slim}
         evidence = _gather(seen, spool, given)
         for r in slim:  # its answer could not be written here, or its sending failed: it may have landed
-            if r["state"] == State.SUBMITTING and r["id"] not in ctx.sending:
+            if r["state"] == State.SUBMITTING and r["sender"] and r["id"] not in ctx.sending:
                 evidence.setdefault(r["id"], []).append(Unsure("what became of its submission is not known"))
         listed = {i: j for j in seen.jobs if (i := attempt_of(j.name)) is not None}
         hour = seen.site_time_us // HOUR
@@ -353,19 +352,12 @@ class Reconciler:
                 claims.append(FenceLost(task, native_id, nonce))
 
         def commit(conn: Connection) -> None:
-            check_token(self.ctx, clusters.get(conn, self.cluster)["fencing_token"])
             batch = Batch(conn, self.ctx, self.ctx.now())
             for stored in attempts.by_ids(conn, [attempt]):
                 batch.apply(stored, claims)
             refresh(conn, self.ctx, batch.touched, batch.now)
 
         await self.ctx.write(commit)
-
-
-def check_token(ctx: Context, token: int) -> None:
-    """Another server took over: this one must change nothing more."""
-    if token != ctx.token:
-        raise Conflict("server.superseded", "another server has taken over this network", hint="stop this one")
 
 
 def _differs(row: attempts.Row, job: Listed | None, more: bool) -> bool:

@@ -15,15 +15,16 @@ from tidegrid.control import views
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
 from tidegrid.control.projection import refresh
-from tidegrid.control.reconcile import attempt_of, check_token
+from tidegrid.control.reconcile import attempt_of
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.attempt import STRENGTH, Ended, Execution, Witness
 from tidegrid.domain.clock import HOUR, SECOND
 from tidegrid.domain.errors import Conflict, InvalidInput, Unreachable
 from tidegrid.domain.ids import show
+from tidegrid.domain.lease import cluster_role
 from tidegrid.domain.money import MS_PER_HOUR
 from tidegrid.rating.reconciliation import MENDABLE, Accounted, Difference, Metered, Report, compare
-from tidegrid.store import attempts, clusters, events, usage
+from tidegrid.store import attempts, clusters, events, leases, usage
 from tidegrid.store.attempts import Stored
 
 View = dict[str, Any]
@@ -152,7 +153,7 @@ def _accounted(a: Allocation, stored: dict[int, Stored], here: dict[int, Stored]
 
 def _correct(conn: Connection, ctx: Context, cluster: str, told: Statement, report: Report, by: str) -> int:
     """Give the evidence machine what accounting says of runs that were metered without it; how many runs."""
-    check_token(ctx, clusters.get(conn, cluster)["fencing_token"])
+    leases.locked(conn, [cluster_role(cluster)])  # its holder, on whichever server, is not in the middle of a tick
     batch = Batch(conn, ctx, ctx.now())
     word = {(a.name, a.id, a.event.ended_at): a.event for a in told.allocations}
     wanted: dict[int, list[Ended]] = {}

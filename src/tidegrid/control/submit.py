@@ -1,7 +1,8 @@
 """Placing and sending: decide over the picture, commit SUBMITTING with its hold, stage, then call the cluster.
 
 Nothing is ever sent twice: a submission whose answer cannot be trusted leaves the attempt IN_DOUBT, and the reconciler
-finds it or wins its fence.
+finds it or wins its fence. Placing is one server's role; sending to a cluster is the business of whoever holds that cluster,
+who writes its token into the attempt first: `sender`. What has a sender is never sent by another.
 """
 
 from __future__ import annotations
@@ -18,23 +19,24 @@ from sqlalchemy import Connection
 from tidegrid import ledger
 from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure, SubmitRequest
-from tidegrid.connectors.script import BATCH_FILE, COMMAND_FILE, CONTINUE_FILE, render_job
+from tidegrid.connectors.script import BATCH_FILE, COMMAND_FILE, render_job
 from tidegrid.control import intake
-from tidegrid.control.checkpoints import Checkpoints
+from tidegrid.control.acting import Held, acting
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
 from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
-from tidegrid.control.reconcile import check_token, native_name
+from tidegrid.control.reconcile import native_name
 from tidegrid.control.staging import Staging
 from tidegrid.domain.attempt import Accepted, Evidence, NotSent, RefusedBySite, Unsure
-from tidegrid.domain.errors import InsufficientFunds, TideError
+from tidegrid.domain.errors import Conflict, InsufficientFunds, TideError
 from tidegrid.domain.ids import b32, show
 from tidegrid.domain.job import JobSpec
+from tidegrid.domain.lease import cluster_role
 from tidegrid.domain.ranges import expand
 from tidegrid.scheduling.placement import Decision
 from tidegrid.scheduling.snapshot import Snapshot
-from tidegrid.store import attempts, clusters, decisions, events, jobs
+from tidegrid.store import attempts, decisions, events, jobs
 
 log = structlog.get_logger(__name__)
 Row = Any
@@ -50,10 +52,9 @@ class Submitter:
 
     def __init__(self, ctx: Context, picture: Picture, staging: Staging, application: Any) -> None:
         self.ctx, self.picture, self.staging, self.application = ctx, picture, staging, application
-        self.checkpoints = Checkpoints(ctx, staging, application)
         self.template = resources.files("tidegrid.payload").joinpath("job.sh.in").read_text()
         self._gates: dict[str, asyncio.Semaphore] = {}
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[asyncio.Task[None], str] = {}  # under way -> to which cluster
         self._snapshot: Snapshot | None = None
 
     async def step(self) -> int:
@@ -74,29 +75,51 @@ class Submitter:
         except BaseException:  # whether it was committed may be unknown: what was is nobody's to send now
             ctx.sending &= before
             raise
-        ctx.sending &= before | {attempt["id"] for _, _, attempt in made}
-        for row, spec, attempt in made:
-            task = asyncio.create_task(self._send(row, spec, attempt))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+        ctx.sending &= before | {attempt["id"] for _, _, attempt, held in made if held is not None}
+        for _, spec, attempt, held in made:
+            if held is not None:
+                self._start(spec, attempt, held)
+        for cluster in {attempt["cluster"] for _, _, attempt, held in made if held is None}:
+            ctx.wake(cluster)
         return len(made)
 
-    async def drain(self) -> None:
-        """Wait for submissions under way."""
-        while self._sending:
-            await asyncio.wait(set(self._sending))
+    async def pick_up(self, cluster: str, held: Held) -> None:
+        """Send what another server has placed on a cluster that is ours."""
+        ctx = self.ctx
+        rows = await ctx.store.read(lambda c: attempts.unsent(c, cluster))
+        if not rows:
+            return
+        specs = {i: intake.spec_from(r) for i, r in (await ctx.store.read(
+            lambda c: jobs.many(c, {r["job_id"] for r in rows}))).items()}  # fmt: skip
+        mine = set(await ctx.write(lambda c: attempts.begin_sending(c, [r["id"] for r in rows], held.token)))
+        ctx.sending |= mine
+        for row in rows:
+            if row["id"] in mine:
+                self._start(specs[row["job_id"]], dict(row), held)
+
+    def _start(self, spec: JobSpec, attempt: dict[str, Any], held: Held) -> None:
+        with acting(held):
+            task = asyncio.create_task(self._send(spec, attempt))
+        self._sending[task] = attempt["cluster"]
+        task.add_done_callback(self._sending.pop)
+
+    async def drain(self, cluster: str = "") -> None:
+        """Wait for submissions under way, to one cluster or to all."""
+        while under_way := {t for t, to in self._sending.items() if not cluster or to == cluster}:
+            await asyncio.wait(under_way)
 
     # commit ---------------------------------------------------------------------------------------------------------
 
     def _commit(
         self, conn: Connection, rows: Sequence[Row], specs: Sequence[JobSpec], chosen: Sequence[Decision]
-    ) -> list[tuple[Row, JobSpec, dict[str, Any]]]:
-        """Rows are read again: what was cancelled, held or placed meanwhile is left alone."""
+    ) -> list[tuple[Row, JobSpec, dict[str, Any], Held | None]]:
+        """Rows are read again: what was cancelled, held or placed meanwhile is left alone. With each attempt the lease under
+        which it is ours to send; None: another server holds its cluster."""
         ctx, now = self.ctx, self.ctx.now()
-        made: list[tuple[Row, JobSpec, dict[str, Any]]] = []
+        made: list[tuple[Row, JobSpec, dict[str, Any], Held | None]] = []
         why, notes = [], []
         still = jobs.still_to_place(conn, [r["id"] for r in rows])
-        tokens = {c["name"]: c["fencing_token"] for c in clusters.all(conn)}
+        ours: dict[str, Held | None] = {}
         for row, spec, decision in zip(rows, specs, chosen, strict=True):
             part = still.get(row["id"])
             if part is None:
@@ -105,8 +128,14 @@ class Submitter:
             if best is None:
                 self._wait(conn, row, decision.why_not(), ctx.settings.resubmit, now)
                 continue
-            check_token(ctx, tokens.get(best.cluster, -1))
+            if best.cluster not in ours:
+                found = ctx.held.get(cluster_role(best.cluster))
+                ours[best.cluster] = found if found is not None and found.still(conn) else None
+            held = ours[best.cluster]
             attempt = self._attempt(row, part, spec, best, now)
+            if held is not None:
+                attempt["sender"] = held.token
+                ctx.sending.add(attempt["id"])
             jobs.release_reservation(conn, row["job_id"], part["reserved"])
             decision_row = self._decision(row, decision, now)
             attempt["decision_id"] = decision_row["id"]
@@ -126,18 +155,17 @@ class Submitter:
                     "body": {"partition": best.partition, "tasks": row["tasks"], "price": best.price},
                 }
             )  # fmt: skip
-            made.append((row, spec, attempt))
-        jobs.mark_placed(conn, [r["id"] for r, _, _ in made])
+            made.append((row, spec, attempt, held))
+        jobs.mark_placed(conn, [r["id"] for r, _, _, _ in made])
         decisions.add(conn, why)
         events.append_many(conn, notes)
         if made and self._snapshot is not None:
             decisions.keep_snapshot(conn, self._snapshot.revision, now, self._snapshot.to_bytes())
-        refresh(conn, ctx, {r["job_id"] for r, _, _ in made}, now)
+        refresh(conn, ctx, {r["job_id"] for r, _, _, _ in made}, now)
         return made
 
     def _attempt(self, row: Row, part: Row, spec: JobSpec, best: Any, now: int) -> dict[str, Any]:
         s, id_ = self.ctx.settings, self.ctx.ids.new()
-        self.ctx.sending.add(id_)
         long = max(best.wait_p50, best.run_p90) > s.movable_after
         return {
             "id": id_,
@@ -147,6 +175,7 @@ class Submitter:
             "cluster": best.cluster,
             "partition": best.partition,
             "tasks": part["tasks"],
+            "sender": 0,
             "directory": directory_of(row["org_id"], row["job_id"], id_),
             "movable": spec.movable if spec.movable is not None else long,
             "restartable": spec.restartable,
@@ -183,13 +212,18 @@ class Submitter:
 
     # act ------------------------------------------------------------------------------------------------------------
 
-    async def _send(self, row: Row, spec: JobSpec, attempt: dict[str, Any]) -> None:
+    async def _send(self, spec: JobSpec, attempt: dict[str, Any]) -> None:
         """Where the answer cannot be written, or this ends in any other way, the reconciler puts the attempt in doubt."""
         gate = self._gates.setdefault(attempt["cluster"], asyncio.Semaphore(self.ctx.settings.submissions_at_once))
         try:
             async with gate:
-                evidence = await self._try(row, spec, attempt)
+                evidence = await self._try(spec, attempt)
             await self.ctx.write(lambda c: self._answer(c, attempt["id"], evidence))
+        except Conflict as e:
+            if e.code != "lease.lost":
+                raise
+            log.warning("submit.lease_lost", attempt=show("att", attempt["id"]), cluster=attempt["cluster"])
+            return  # whoever has the cluster now puts it in doubt, and finds it or wins its fence
         finally:
             self.ctx.sending.discard(attempt["id"])
         if not isinstance(evidence, Accepted):
@@ -201,18 +235,20 @@ class Submitter:
             )
         self.ctx.wake(attempt["cluster"])
 
-    async def _try(self, row: Row, spec: JobSpec, attempt: dict[str, Any]) -> Evidence:
+    async def _try(self, spec: JobSpec, attempt: dict[str, Any]) -> Evidence:
         """Stage, then submit. Before the call nothing can have started there, so a failure is a refusal."""
-        connector = self.ctx.connectors.get(attempt["cluster"])
+        connector = self.ctx.connector(attempt["cluster"])
         if connector is None:
             return NotSent("the cluster is not connected")
         try:
-            request = await self._stage(connector, row, spec, attempt)
+            request = await self._stage(connector, spec, attempt)
         except (SiteUnsure, TimeoutError, OSError) as e:
             return NotSent(f"staging failed: {e}")
         except SiteRefused as e:
             return RefusedBySite(e.code, e.message)
         except TideError as e:
+            if e.code == "lease.lost":
+                raise
             return RefusedBySite(e.code, e.message)
         except Exception as e:  # a defect: counted as a refusal, so that it does not go on for ever
             log.exception("submit.defect", attempt=show("att", attempt["id"]))
@@ -225,16 +261,12 @@ class Submitter:
         except (SiteUnsure, TimeoutError, OSError) as e:
             return Unsure(str(e) or "no answer in time")
 
-    async def _stage(self, connector: Any, row: Row, spec: JobSpec, attempt: dict[str, Any]) -> SubmitRequest:
+    async def _stage(self, connector: Any, spec: JobSpec, attempt: dict[str, Any]) -> SubmitRequest:
         app: Application = await self.application(spec.app, spec.app_version)
         directory = attempt["directory"]
-        variables, setup = await self.picture.invocation(app, attempt["cluster"], attempt["partition"])
-        script = app.render(spec.params, variables, setup=setup)
+        variables = await self.picture.variables(app, attempt["cluster"], attempt["partition"])
+        script = app.render(spec.params, variables)
         await self.staging.stage_in(connector, attempt, spec, app)
-        if saved := await self.checkpoints.stage(connector, attempt, app):
-            goes_on = app.render(spec.params, variables, setup=setup, continues=True)
-            await connector.files.write(f"{directory}/{CONTINUE_FILE}", goes_on.encode())
-            await self.checkpoints.continues(attempt, saved)
         await connector.files.write(f"{directory}/{COMMAND_FILE}", script.encode())
         job = render_job(
             self.template,
@@ -263,7 +295,7 @@ class Submitter:
             throttle=spec.throttle,
             env={
                 **spec.env,
-                "TIDE_JOB": show("job", row["job_id"]),
+                "TIDE_JOB": show("job", attempt["job_id"]),
                 "TIDE_ATTEMPT": show("att", attempt["id"]),
                 "TIDE_CORES": str(r.cores),
                 "TIDE_MEMORY_MIB": str(r.memory_mib),
@@ -273,6 +305,5 @@ class Submitter:
     def _answer(self, conn: Connection, attempt_id: int, evidence: Evidence) -> None:
         batch = Batch(conn, self.ctx, self.ctx.now())
         for stored in attempts.by_ids(conn, [attempt_id]):
-            check_token(self.ctx, clusters.get(conn, stored.row["cluster"])["fencing_token"])
             batch.apply(stored, [evidence])
         refresh(conn, self.ctx, batch.touched, batch.now)

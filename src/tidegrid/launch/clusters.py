@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import structlog
-from sqlalchemy import Connection
 
 from tidegrid.catalog.network_model import Cluster
 from tidegrid.connectors.contract import Connector
@@ -15,9 +14,10 @@ from tidegrid.connectors.embedded import launch as embedded
 from tidegrid.control.context import Context
 from tidegrid.control.loops import Loops
 from tidegrid.control.picture import Picture
-from tidegrid.domain.errors import TideError
+from tidegrid.domain.errors import Conflict, TideError
+from tidegrid.domain.lease import cluster_role
 from tidegrid.launch import connect
-from tidegrid.store import clusters, events
+from tidegrid.store import clusters, events, leases, networks
 
 log = structlog.get_logger(__name__)
 Wrap = Callable[[str, Connector], Connector]
@@ -26,16 +26,35 @@ CONNECT_EVERY = 10  # such looks between two tries to connect a cluster whose se
 
 
 class Network:
-    """Connectors and supervisors of the clusters in the network document; `sync` after it changed."""
+    """Connectors and supervisors of the clusters in the network document; `sync` after it changed.
 
-    def __init__(self, ctx: Context, picture: Picture, *, wrap: Wrap | None = None, supervise: bool = True) -> None:
+    home: for its secrets; place: this machine with its data directory: an embedded cluster is one place's, the first's that
+    starts it.
+    """
+
+    def __init__(
+        self,
+        ctx: Context,
+        picture: Picture,
+        home: Path,
+        place: str,
+        *,
+        wrap: Wrap | None = None,
+        supervise: bool = True,
+    ) -> None:
         self.ctx, self.picture, self.wrap, self.supervise = ctx, picture, wrap, supervise
-        self.home = ctx.home
+        self.home, self.data, self.place = home, ctx.home, place
         self.loops: Loops | None = None
         self._made: dict[str, Cluster] = {}
         self._said: dict[str, str] = {}
+        self._hash = ""  # of the network document that is connected
+        self._syncing = asyncio.Lock()
 
     async def sync(self) -> None:
+        async with self._syncing:
+            await self._sync()
+
+    async def _sync(self) -> None:
         network = await self.picture.network()
         wanted = {c.name: c for c in network.clusters} if network is not None else {}
         for name in [n for n in self._made if n not in wanted or wanted[n] != self._made[n]]:
@@ -51,10 +70,12 @@ class Network:
             if name not in self._made:
                 await self._connect(cluster)
                 self._made[name] = cluster
+        self._hash = network.hash if network is not None else ""
         names = list(wanted)
-        if names and self.loops is not None:
-            token = self.ctx.token
-            await self.ctx.store.write(lambda c: _adopt(c, names, token))
+        if names:
+            await self.ctx.store.write(lambda c: clusters.ensure(c, names))
+        if self.loops is not None:
+            self.loops.watch_all()
             for name in names:
                 self._watch(name)
 
@@ -63,7 +84,7 @@ class Network:
             self.loops.watch(self.ctx.connectors[name])
 
     def _directory(self, name: str) -> Path:
-        return self.home / "clusters" / name
+        return self.data / "clusters" / name
 
     async def _connect(self, cluster: Cluster) -> None:
         if cluster.connector == "slurm":
@@ -73,6 +94,12 @@ class Network:
                 await self._trouble(cluster.name, e)
                 return
         else:
+            role, mine = cluster_role(cluster.name), self.place
+            place = await self.ctx.store.write(lambda c: leases.bind(c, role, mine))
+            if place != mine:
+                why = f"the supervisor of {cluster.name} runs at {place}, and this server is at {mine}"
+                await self._trouble(cluster.name, Conflict("cluster.elsewhere", why, hint="a server there looks after it"))
+                return
             if self.supervise:
                 await self.start_supervisor(cluster)
             connector, files = connect.embedded(self._directory(cluster.name), cluster)
@@ -116,18 +143,25 @@ class Network:
         while True:
             await asyncio.sleep(WATCH_S)
             turn += 1
-            if not self.home.is_dir():
+            if not self.data.is_dir():
                 continue  # somebody removed the home under the server: nothing may be started in it again
+            try:
+                await self._follow()
+            except TideError as e:
+                log.info("network.not_read", why=e.message)
             for name, cluster in list(self._made.items()):
-                if cluster.connector == "embedded":
+                if cluster.connector == "embedded" and name in self.ctx.connectors:
                     if self.supervise and not await asyncio.to_thread(embedded.running, self._directory(name)):
                         await self.start_supervisor(cluster)
-                elif name not in self.ctx.connectors and turn % CONNECT_EVERY == 0:
+                elif cluster.connector != "embedded" and name not in self.ctx.connectors and turn % CONNECT_EVERY == 0:
                     await self._connect(cluster)
+                    if self.loops is not None:
+                        self.loops.watch_all()
                     self._watch(name)
 
-
-def _adopt(conn: Connection, names: list[str], token: int) -> None:
-    clusters.ensure(conn, names)
-    for name in names:
-        clusters.update(conn, name, fencing_token=token)
+    async def _follow(self) -> None:
+        """Another server may have applied a network document."""
+        row = await self.ctx.store.read(networks.current)
+        if row is not None and row["hash"] != self._hash and not self._syncing.locked():
+            self.picture.forget()
+            await self.sync()

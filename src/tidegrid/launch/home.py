@@ -1,4 +1,5 @@
-"""A server's home directory: lock, settings, the operator's token, where the server listens."""
+"""A server's home directory: lock, settings, its name, the operator's token, where the server listens; and the data
+directory, by default the same, which several servers of one network share: blobs, results, embedded clusters."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import yaml
 from tidegrid.domain.errors import Conflict, InvalidInput, NoSpace
 
 OPERATOR_ORG = "operator"
-_SETTINGS = ("database", "host", "port", "settings")
+_SETTINGS = ("data", "database", "host", "port", "settings")
 
 
 def default_home() -> Path:
@@ -25,12 +27,14 @@ def default_home() -> Path:
     return Path(os.environ.get("TIDE_HOME") or Path.home() / ".tidegrid")
 
 
-def prepare(home: Path) -> None:
-    """Make the directory for its owner only. NoSpace or InvalidInput (home.unusable) where that fails."""
+def prepare(home: Path, data: Path | None = None) -> None:
+    """Make the directories for their owner only. NoSpace or InvalidInput (home.unusable) where that fails."""
+    data = data or home
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in ("blobs", "results", "clusters"):
-            (home / name).mkdir(exist_ok=True, mode=0o700)
+            (data / name).mkdir(exist_ok=True, mode=0o700)
     except OSError as e:
         kind = NoSpace if e.errno == 28 else InvalidInput
         raise kind("home.unusable", f"{home}: {e.strerror}", hint="choose another with --home") from None
@@ -94,6 +98,34 @@ def admin_token(home: Path) -> tuple[str, str]:
     os.chmod(path, 0o600)
     secret = path.read_text().strip()
     return secret, hashlib.sha256(secret.encode()).hexdigest()
+
+
+def server_name(home: Path) -> str:
+    """How this server is called in the database: made at the first start, kept in `server.name`."""
+    return _kept(home / "server.name", lambda: f"{host()}-{secrets.token_hex(3)}")
+
+
+def data_id(data: Path) -> str:
+    """What tells this data directory from every other, wherever it is mounted; kept in `data.id`."""
+    return _kept(data / "data.id", lambda: secrets.token_hex(8))
+
+
+def host() -> str:
+    return socket.gethostname().split(".")[0].lower() or "host"
+
+
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    """The word in a file; made, complete or not at all, by the first who asks."""
+    if not path.exists():
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        write_secret(temporary, make() + "\n")
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+    return path.read_text().strip()
 
 
 def announce(home: Path, url: str) -> None:

@@ -19,20 +19,24 @@ import structlog
 import uvicorn
 from sqlalchemy import Connection
 
+from tidegrid import __version__
 from tidegrid.control import accounts, catalogue, network_file
 from tidegrid.control.context import Context, Settings
+from tidegrid.control.leases import Leases
 from tidegrid.control.loops import Loops
 from tidegrid.control.picture import Picture
 from tidegrid.control.platform import Platform
 from tidegrid.control.staging import Staging
 from tidegrid.control.submit import Submitter
 from tidegrid.domain.errors import Conflict, InvalidInput
+from tidegrid.domain.lease import SUBMIT
 from tidegrid.launch import effects
 from tidegrid.launch import home as homes
 from tidegrid.launch.clusters import Network, Wrap
 from tidegrid.scheduling.health import Limits
 from tidegrid.server.app import create_app
 from tidegrid.store import events, orgs
+from tidegrid.store import leases as lease_rows
 from tidegrid.store.engine import Store
 
 log = structlog.get_logger(__name__)
@@ -42,7 +46,9 @@ STOP_S = 30.0  # from the signal to the end, at the latest
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
     """database: a URL, default SQLite in the home; port 0: any free one; wrap: put around every connector (tests);
-    supervise: start supervisors that are not running; accept_clock: go on although the clock stepped back; network: a network document to apply at the start."""
+    supervise: start supervisors that are not running; accept_clock: go on although the clock stepped back; network: a
+    network document to apply at the start; data: where blobs, results and embedded clusters are, shared by the servers of one
+    network; by default the home."""
 
     home: Path
     host: str = "127.0.0.1"
@@ -53,20 +59,27 @@ class Options:
     supervise: bool = True
     accept_clock: bool = False
     network: str = ""
+    data: Path | None = None
 
 
 @contextlib.asynccontextmanager
-async def network_of(options: Options) -> AsyncIterator[tuple[Platform, Loops]]:
-    """Store, platform, clusters and loops of a locked home; all closed at the end. Raises TideErrors."""
+async def network_of(options: Options, address: str = "") -> AsyncIterator[tuple[Platform, Loops]]:
+    """Store, platform, clusters and loops of a locked home; all closed at the end. address: where this server will listen.
+    Raises TideErrors."""
     clock = effects.SteadyClock()
     ids = effects.new_ids(clock)
     url = options.database or f"sqlite:///{options.home / 'tidegrid.db'}"
-    store = Store.open(url, now_us=clock.now)
-    network: Network | None = None
+    name, data, settings = homes.server_name(options.home), options.data or options.home, _settings(options)
+    if not url.startswith("postgres") and data.resolve() != options.home.resolve():
+        raise InvalidInput("config.data", "a data directory of its own is for several servers on PostgreSQL",
+                           hint="leave out --data, or name a --database")  # fmt: skip
+    store = Store.open(url, now_us=clock.now, name=name, idle_s=settings.server_lease / 3)
     try:
         newest = await store.read(events.newest)
         effects.check_clock(clock.now(), newest, accept=options.accept_clock)
-        ctx = Context(store, clock, ids, options.home, _settings(options))
+        ctx = Context(store, clock, ids, data, settings)
+        place = homes.data_id(data)
+        await store.write(lambda c: _same_data(c, place))
         _, token_hash = homes.admin_token(options.home)
         await store.write(lambda c: _bootstrap(c, ctx, token_hash))
         await catalogue.install_packaged(ctx)
@@ -75,12 +88,16 @@ async def network_of(options: Options) -> AsyncIterator[tuple[Platform, Loops]]:
         picture = Picture(ctx)
         await accounts.open_accounts(ctx, await picture.network())
         staging = Staging(ctx)
-        await asyncio.to_thread(staging.blobs.sweep)
+        await asyncio.to_thread(staging.blobs.sweep, 0.0 if store.dialect == "sqlite" else 3600.0)
         platform = Platform(ctx, picture, staging)
-        network = Network(ctx, picture, wrap=options.wrap, supervise=options.supervise)
+        where = f"{place}@{homes.host()}"
+        network = Network(ctx, picture, options.home, where, wrap=options.wrap, supervise=options.supervise)
         platform.on_network = network.sync
         await network.sync()
-        loops = Loops(ctx, picture, staging, Submitter(ctx, picture, staging, platform.application))
+        me = {"name": name, "url": address, "host": homes.host(), "pid": os.getpid(), "version": __version__,
+              "started_at": clock.now()}  # fmt: skip
+        leases = Leases(ctx, me, alone=store.dialect == "sqlite")
+        loops = Loops(ctx, picture, staging, Submitter(ctx, picture, staging, platform.application), leases)
         network.loops = loops
         await loops.start()
         watcher = asyncio.create_task(network.watch())
@@ -93,6 +110,17 @@ async def network_of(options: Options) -> AsyncIterator[tuple[Platform, Loops]]:
                 await connector.close()
     finally:
         store.close()
+
+
+def _same_data(conn: Connection, place: str) -> None:
+    """Conflict (server.data) where the servers of this database keep their files elsewhere."""
+    bound = lease_rows.bind(conn, SUBMIT, place)
+    if bound != place:
+        raise Conflict(
+            "server.data",
+            f"the files of this network are in the data directory {bound}, and this one is {place}",
+            hint="share that directory, and name it with --data; its id is in its file data.id",
+        )
 
 
 def _settings(options: Options) -> Settings:
@@ -113,7 +141,8 @@ def _settings(options: Options) -> Settings:
 
 
 def _bootstrap(conn: Connection, ctx: Context, token_hash: str) -> None:
-    """The operator's organisation, user and token; the applications that come with this release."""
+    """The operator's organisation, user and token."""
+    lease_rows.locked(conn, [SUBMIT])  # servers that start together
     at = ctx.now()
     org = orgs.get_org(conn, homes.OPERATOR_ORG)
     if org is None:
@@ -140,14 +169,14 @@ class _Server(uvicorn.Server):
 
 async def run(options: Options, ready: Callable[[str], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT."""
-    homes.prepare(options.home)
+    homes.prepare(options.home, options.data)
     with homes.locked(options.home):
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _stopping, number, stop)
         sock = _listen(options.host, options.port)
         url = f"http://{options.host}:{sock.getsockname()[1]}"
-        async with network_of(options) as (platform, loops):
+        async with network_of(options, url) as (platform, loops):
             config = uvicorn.Config(
                 create_app(platform), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=3
             )
@@ -158,7 +187,7 @@ async def run(options: Options, ready: Callable[[str], None] | None = None) -> N
             homes.announce(options.home, url)
             if ready is not None and not stop.is_set():
                 ready(url)
-            superseded = asyncio.create_task(loops.superseded.wait())
+            superseded = asyncio.create_task(loops.leases.superseded.wait())
             stopped = asyncio.create_task(stop.wait())
             try:
                 await asyncio.wait({serving, superseded, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -169,8 +198,8 @@ async def run(options: Options, ready: Callable[[str], None] | None = None) -> N
                 superseded.cancel()
                 stopped.cancel()
                 (options.home / "server.json").unlink(missing_ok=True)
-            if loops.superseded.is_set():
-                raise Conflict("server.superseded", "another server has taken over this network")
+            if loops.leases.superseded.is_set():
+                raise Conflict("server.superseded", "another server has taken over this database")
 
 
 def _stopping(number: int, stop: asyncio.Event) -> None:
@@ -246,12 +275,14 @@ def serve(
     quiet: bool = False,
     ready: Callable[[str], None] | None = None,
     network: str = "",
+    data: Path | str | None = None,
 ) -> None:
     """Run a server on `home` until it is told to stop. Arguments win over the home's config.yaml."""
     path = Path(home).absolute()
-    homes.prepare(path)
+    homes.prepare(path, Path(data).absolute() if data else None)
     configure_logging(path, quiet=quiet)
     found = homes.settings(path)
+    shared = data or found.get("data")
     options = Options(
         home=path,
         host=host or found.get("host", "127.0.0.1"),
@@ -262,5 +293,6 @@ def serve(
         supervise=supervise,
         accept_clock=accept_clock,
         network=network,
+        data=Path(shared).absolute() if shared else None,
     )
     asyncio.run(run(options, ready))

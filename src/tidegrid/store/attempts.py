@@ -89,6 +89,7 @@ def live_slim(conn: Connection, cluster: str) -> list[Row]:
         select(
             attempts.c.id,
             attempts.c.state,
+            attempts.c.sender,
             attempts.c.native_id,
             attempts.c.absent,
             attempts.c.tasks,
@@ -137,21 +138,6 @@ def unfetched(conn: Connection, job_ids: Iterable[int]) -> list[Row]:
         )
         out.extend(conn.execute(query).mappings())
     return out
-
-
-def running_restartable(conn: Connection) -> list[Row]:
-    """Attempts that run and may be placed again, with the application of their jobs."""
-    query = (
-        select(attempts, jobs.c.app, jobs.c.app_version, jobs.c.spec)
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .where(attempts.c.state == "RUNNING", attempts.c.restartable)
-    )
-    return list(conn.execute(query).mappings())
-
-
-def with_spec(conn: Connection, job_id: int) -> str:
-    """The specification of a job, as stored."""
-    return str(conn.execute(select(jobs.c.spec).where(jobs.c.id == job_id)).scalar_one())
 
 
 def live_count(conn: Connection, cluster: str) -> int:
@@ -255,9 +241,34 @@ def remove_unsent(conn: Connection, attempt_id: int) -> None:
     conn.execute(delete(attempts).where(attempts.c.id == attempt_id, attempts.c.state == "SUBMITTING"))
 
 
-def submitting(conn: Connection) -> list[Stored]:
-    """Attempts whose submission was under way when a server stopped."""
-    return _load(conn, _with_job().where(attempts.c.state == "SUBMITTING"))
+def submitting(conn: Connection, cluster: str) -> list[Stored]:
+    """Attempts whose sending to a cluster was begun, and not answered yet."""
+    query = _with_job().where(
+        attempts.c.cluster == cluster, attempts.c.state == "SUBMITTING", attempts.c.sender != 0
+    )
+    return _load(conn, query)
+
+
+def unsent(conn: Connection, cluster: str) -> list[Row]:
+    """Attempts placed on a cluster that nobody has begun to send."""
+    query = select(attempts).where(
+        attempts.c.cluster == cluster, attempts.c.state == "SUBMITTING", attempts.c.sender == 0
+    )
+    return list(conn.execute(query.order_by(attempts.c.id)).mappings())
+
+
+def begin_sending(conn: Connection, ids: Sequence[int], token: int) -> list[int]:
+    """From now on the holder of this token sends them, and nobody else ever; those that it was not too late for."""
+    out: list[int] = []
+    for i in range(0, len(ids), _CHUNK):
+        query = (
+            update(attempts)
+            .where(attempts.c.id.in_(ids[i : i + _CHUNK]), attempts.c.state == "SUBMITTING", attempts.c.sender == 0)
+            .values(sender=token)
+            .returning(attempts.c.id)
+        )
+        out.extend(conn.execute(query).scalars())
+    return out
 
 
 def history(conn: Connection, app: str, *, limit: int) -> list[float]:

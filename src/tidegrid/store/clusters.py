@@ -41,6 +41,12 @@ def all(conn: Connection) -> list[Row]:
     return list(conn.execute(select(clusters).order_by(clusters.c.name)).mappings())
 
 
+def answered(conn: Connection, since: int) -> set[str]:
+    """Clusters that are up and have answered some server since then (µs)."""
+    query = select(clusters.c.name).where(clusters.c.health == "up", clusters.c.loads_at >= since)
+    return set(conn.execute(query).scalars())
+
+
 def remove(conn: Connection, names: Iterable[str]) -> None:
     """Forget clusters. Only for those no attempt will be asked about again."""
     conn.execute(delete(clusters).where(clusters.c.name.in_(list(names))))

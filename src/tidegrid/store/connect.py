@@ -40,16 +40,18 @@ def shown(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
-def writer_engine(url: URL) -> Engine:
-    """One connection, whose transactions take the write lock at once (SQLite) or run in READ COMMITTED (PostgreSQL)."""
+def writer_engine(url: URL, *, name: str = "", idle_s: float = 0.0) -> Engine:
+    """One connection, whose transactions take the write lock at once (SQLite) or run in READ COMMITTED (PostgreSQL). name,
+    idle_s: as for `Store`."""
     if url.get_backend_name() == "sqlite":
         _prepare_file(url)
         engine = create_engine(url, poolclass=QueuePool, pool_size=1, max_overflow=1,
                                connect_args={"check_same_thread": False, "timeout": _BUSY_MS / 1000})  # fmt: skip
         _sqlite(engine, begin="BEGIN IMMEDIATE", read_only=False)
         return engine
+    idle = f"-c idle_in_transaction_session_timeout={max(500, int(idle_s * 1000))}" if idle_s else ""
     return create_engine(
-        url, pool_size=1, max_overflow=1, isolation_level="READ COMMITTED", connect_args=_postgres_args()
+        url, pool_size=1, max_overflow=1, isolation_level="READ COMMITTED", connect_args=_postgres_args(idle, name)
     )
 
 
@@ -65,13 +67,13 @@ def reader_engine(url: URL, size: int) -> Engine:
     return engine
 
 
-def _postgres_args(options: str = "") -> dict[str, Any]:
+def _postgres_args(options: str = "", name: str = "") -> dict[str, Any]:
     return {
         "connect_timeout": 10,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
-        "application_name": "tidegrid",
+        "application_name": f"tidegrid {name}".strip()[:63],
         "options": f"-c timezone=UTC {options}".strip(),
     }
 

@@ -54,15 +54,19 @@ class _GroupFailed(Exception):
 
 
 class Store:
-    """One database. Made by `open`; `close` it. now_us: the injected clock, for whoever writes times."""
+    """One database. Made by `open`; `close` it. now_us: the injected clock, for whoever writes times; name: of this server, as
+    PostgreSQL shows it; idle_s: a transaction of a server that says nothing for so long, being stopped or cut off, is undone by
+    PostgreSQL, so that what it has locked holds up nobody; 0: never."""
 
-    def __init__(self, url: str, *, now_us: Callable[[], int], readers: int = READERS) -> None:
+    def __init__(
+        self, url: str, *, now_us: Callable[[], int], readers: int = READERS, name: str = "", idle_s: float = 0.0
+    ) -> None:
         parsed = parse(url)
         self.url = url
         self.where = shown(parsed)
         self.now_us = now_us
         self.dialect = parsed.get_backend_name()
-        self._writer: Engine = writer_engine(parsed)
+        self._writer: Engine = writer_engine(parsed, name=name, idle_s=idle_s)
         self._reader: Engine = reader_engine(parsed, readers)
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._pool = ThreadPoolExecutor(readers, thread_name_prefix="store-read")
@@ -75,13 +79,15 @@ class Store:
         self._sync = threading.Condition()
 
     @classmethod
-    def open(cls, url: str, *, now_us: Callable[[], int], readers: int = READERS) -> Store:
+    def open(
+        cls, url: str, *, now_us: Callable[[], int], readers: int = READERS, name: str = "", idle_s: float = 0.0
+    ) -> Store:
         """Open `sqlite:///path` or `postgresql+psycopg://…`, migrated to this release's schema.
 
         Errors: InvalidInput store.url; Unreachable store.unreachable, store.busy; NoSpace store.no_space; Broken
         store.corrupt, store.newer, store.foreign.
         """
-        store = cls(url, now_us=now_us, readers=readers)
+        store = cls(url, now_us=now_us, readers=readers, name=name, idle_s=idle_s)
         try:
             migrations.upgrade(store._writer, store.where)
         except DBAPIError as e:

@@ -15,7 +15,7 @@ from tidegrid.domain.errors import Broken, NoSpace, TideError, Unreachable
 _FULL = {sqlite3.SQLITE_FULL}
 _SHM_FULL = 4874  # SQLITE_IOERR_SHMSIZE: no room for the shared-memory file beside the database
 _RETRY = {"40001", "40P01"}  # serialization failure, deadlock
-_LOST = {"57P01", "57P02", "57P03", "53300"}  # shut down, crashed, starting up, too many connections
+_LOST = {"57P01", "57P02", "57P03", "53300", "25P03"}  # shut down, crashed, starting up, too many connections, idle too long
 
 
 def lost(error: BaseException) -> bool:

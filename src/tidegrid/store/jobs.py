@@ -89,10 +89,14 @@ def costs(conn: Connection, job_ids: Sequence[int]) -> dict[int, int]:
     return out
 
 
-def many(conn: Connection, job_ids: Iterable[int]) -> dict[int, Row]:
+def many(conn: Connection, job_ids: Iterable[int], *, lock: bool = False) -> dict[int, Row]:
+    """lock: nobody else changes them until this transaction ends; only in a writer."""
     out: dict[int, Row] = {}
-    for chunk in _chunks(list(job_ids)):
-        for row in conn.execute(select(jobs).where(jobs.c.id.in_(chunk))).mappings():
+    for chunk in _chunks(sorted(job_ids) if lock else list(job_ids)):
+        query = select(jobs).where(jobs.c.id.in_(chunk))
+        if lock:
+            query = query.order_by(jobs.c.id).with_for_update()
+        for row in conn.execute(query).mappings():
             out[row["id"]] = row
     return out
 
@@ -213,6 +217,13 @@ def update_jobs(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 def release_reservation(conn: Connection, job_id: int, amount: int) -> None:
     if amount:
         conn.execute(update(jobs).where(jobs.c.id == job_id).values(reserved=jobs.c.reserved - amount))
+
+
+def moved(conn: Connection, job_id: int, reserve: int) -> None:
+    """Tasks of the job are to be placed again, with `reserve` kept free for them. In one statement: servers meet here."""
+    conn.execute(
+        update(jobs).where(jobs.c.id == job_id).values(reserved=jobs.c.reserved + reserve, moved=jobs.c.moved + 1)
+    )
 
 
 # Dependencies ----------------------------------------------------------------------------------------------------------

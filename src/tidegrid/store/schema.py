@@ -133,9 +133,33 @@ clusters = Table(  # what is known of a cluster in operation; what it is stands 
     _int("skew_us"),
     _int("lease_seq"),
     _int("lease_expires_at"),  # on the site's clock; committed before it is written
-    _int("fencing_token"),
     _text("loads"),  # JSON: last NodeLoad list
     _int("loads_at", None),
+)
+
+leases = Table(  # who does what, see domain.lease; rows are never deleted, for a token must not start again
+    "leases",
+    metadata,
+    Column("role", String(100), primary_key=True),
+    _text("holder"),  # servers.name; empty: nobody
+    _int("token"),
+    _int("expires_at"),  # on the database's clock, as all times of leases and servers
+    _int("since"),  # when its holder last changed
+    _text("place"),  # where a holder must be: the data directory, and the machine of an embedded cluster; empty: anywhere
+)
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    _text("url"),
+    _text("host"),
+    _int("pid"),
+    _text("version"),
+    _text("able"),  # roles it could take, space separated
+    _int("started_at"),
+    _int("seen_at"),
+    _int("expires_at"),
 )
 
 health = Table(  # how a place is doing; partition "": the cluster as a whole
@@ -279,6 +303,7 @@ attempts = Table(
     _bool("movable"),
     _bool("restartable"),
     _int("absent"),
+    _int("sender"),  # token of the cluster's lease under which it is sent; 0: nobody has begun
     _int("cancel_sent_at", None),
     _int("created_at"),
     _int("queued_at", None),
@@ -393,23 +418,6 @@ transfers = Table(
     ForeignKeyConstraint(["org_id", "attempt_id"], ["attempts.org_id", "attempts.id"]),
     UniqueConstraint("attempt_id", "direction", "path"),
     Index("transfers_of_job", "job_id"),
-)
-
-checkpoints = Table(  # the newest whole one of each task, at home; its files below `home/checkpoints`
-    "checkpoints",
-    metadata,
-    _id(),
-    _org(),
-    _int("job_id"),
-    _int("attempt_id"),  # that wrote it
-    Column("task", Integer, nullable=False),
-    _int("taken_at"),
-    _int("step", None),  # where the application tells it
-    _int("size"),  # bytes of all files
-    _text("files"),  # JSON: [{path, size, sha256}]
-    ForeignKeyConstraint(["org_id", "job_id"], ["jobs.org_id", "jobs.id"]),
-    ForeignKeyConstraint(["org_id", "attempt_id"], ["attempts.org_id", "attempts.id"]),
-    UniqueConstraint("job_id", "task"),
 )
 
 # Money -------------------------------------------------------------------------------------------------------------------

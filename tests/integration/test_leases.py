@@ -1,0 +1,176 @@
+"""Servers that share one database: taking, losing and giving up leases; what a stale one can still do, which is nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from tests.parts.stores import Ticks, make_ids
+
+from tidegrid.control.acting import Guarded, Held, acting, boottime
+from tidegrid.control.context import Context, Settings
+from tidegrid.control.leases import Leases
+from tidegrid.domain.errors import Conflict
+from tidegrid.domain.lease import SUBMIT, cluster_role
+from tidegrid.store import leases as rows
+from tidegrid.store.engine import Store
+
+ROLES = [cluster_role(c) for c in ("x", "y", "z")]
+
+
+class Server:
+    """One server's leases, stepped by hand."""
+
+    def __init__(self, store: Store, name: str, *, length: float = 60.0, alone: bool = False) -> None:
+        self.store = store
+        self.ctx = Context(store, Ticks(), make_ids(1), Path("/nowhere"), Settings(server_lease=length))  # type: ignore[arg-type]
+        self.leases = Leases(self.ctx, {"name": name, "host": "h", "pid": 1, "started_at": 1}, alone=alone)
+        self.leases.able = {SUBMIT, *ROLES}
+        self.log: list[tuple[str, str, int]] = []
+        self.leases.began = lambda held: self.log.append(("began", held.role, held.token))
+        self.leases.ended = self._ended
+
+    async def _ended(self, held: Held) -> None:
+        self.log.append(("ended", held.role, held.token))
+
+    def step(self) -> set[str]:
+        asyncio.run(self.leases.step())
+        return set(self.ctx.held)
+
+    def write(self, role: str, statement: str = "UPDATE clusters SET boot = 'mine'") -> None:
+        """Change something while acting in a role."""
+        self.write_as(self.ctx.held[role], statement)
+
+    def write_as(self, held: Held, statement: str = "UPDATE clusters SET boot = 'mine'") -> None:
+        async def go() -> None:
+            with acting(held):
+                await self.ctx.write(lambda c: c.execute(text(statement)) and None)
+
+        asyncio.run(go())
+
+
+def expire(store: Store) -> None:
+    """Time passes for the database: every lease and every server's word has run out."""
+    store.write_sync(lambda c: rows.forfeit(c))
+
+
+def boot(store: Store) -> str:
+    return str(store.read_sync(lambda c: c.execute(text("SELECT boot FROM clusters WHERE name = 'x'")).scalar_one()))
+
+
+@pytest.fixture
+def shared(store: Store) -> Store:
+    store.write_sync(lambda c: c.execute(text("INSERT INTO clusters (name) VALUES ('x')")) and None)
+    return store
+
+
+def test_two_servers_share_and_nothing_is_held_twice(shared: Store) -> None:
+    a, b = Server(shared, "a"), Server(shared, "b")
+    assert a.step() == {SUBMIT, *ROLES}
+    assert b.step() == set()
+    a.step()  # gives up two
+    b.step()
+    assert len(a.ctx.held) == len(b.ctx.held) == 2
+    assert not set(a.ctx.held) & set(b.ctx.held)
+    for _ in range(3):  # and there it rests
+        before = set(a.ctx.held), set(b.ctx.held)
+        assert (a.step(), b.step()) == before
+    assert {x for x in a.log if x[0] == "ended"} == {("ended", r, 1) for r in b.ctx.held}
+    assert {h.token for h in b.ctx.held.values()} == {2}
+
+
+def test_a_stale_server_changes_nothing_extends_nothing_and_hears_of_it(shared: Store) -> None:
+    a, b = Server(shared, "a"), Server(shared, "b")
+    a.step()
+    stale = dict(a.ctx.held)
+    expire(shared)
+    assert b.step() == {SUBMIT, *ROLES}
+    with pytest.raises(Conflict) as refused:
+        a.write_as(stale[ROLES[0]])
+    assert refused.value.code == "lease.lost" and boot(shared) == ""
+    before = shared.read_sync(lambda c: [dict(r) for r in rows.all(c)])
+    a.step()
+    assert {r for what, r, _ in a.log if what == "ended"} == {SUBMIT, *ROLES} and a.ctx.held == {}
+    assert shared.read_sync(lambda c: [dict(r) for r in rows.all(c)]) == before, "no lease was touched"
+    b.write(ROLES[0], "UPDATE clusters SET boot = 'theirs'")
+    assert boot(shared) == "theirs"
+
+
+def test_taking_anew_makes_ones_own_older_token_stale(shared: Store) -> None:
+    a = Server(shared, "a")
+    a.step()
+    old = a.ctx.held[ROLES[0]]
+    expire(shared)
+    a.step()
+    a.step()
+    assert a.ctx.held[ROLES[0]].token == old.token + 1
+    with pytest.raises(Conflict):
+        a.write_as(old)
+    a.write(ROLES[0])
+    assert boot(shared) == "mine"
+
+
+def test_what_leaves_the_process_leaves_only_while_the_lease_is_sure_to_run(shared: Store) -> None:
+    class Site:
+        files: Any = None
+        root = "/site"
+        sent = 0
+
+        async def submit(self) -> str:
+            self.sent += 1
+            return "1"
+
+    site = Site()
+    site.files = site
+    held = Held("r", "a", 1, boottime() + 60)
+    guarded: Any = Guarded(site, held)
+    assert asyncio.run(guarded.submit()) == "1" and guarded.files.root == "/site"
+    held.until = boottime() - 0.001
+    for call in (guarded.submit, guarded.files.submit):
+        with pytest.raises(Conflict):
+            asyncio.run(call())
+    assert site.sent == 1
+
+
+def test_a_server_that_ends_in_order_leaves_everything_to_the_next(shared: Store) -> None:
+    a, b = Server(shared, "a"), Server(shared, "b")
+    a.step()
+    asyncio.run(a.leases.stop())
+    assert b.step() == {SUBMIT, *ROLES}
+
+
+def test_a_server_started_again_in_its_home_takes_its_own_at_once(shared: Store) -> None:
+    """Its home is locked: whoever had this name is dead."""
+    Server(shared, "a").step()
+    other = Server(shared, "b")
+    assert other.step() == set()
+    again = Server(shared, "a")
+    assert len(again.step() | other.step()) == 4
+    assert min(h.token for h in again.ctx.held.values()) == 2
+
+
+def test_where_it_is_alone_it_waits_for_nobody_and_an_older_one_is_told(shared: Store) -> None:
+    old = Server(shared, "a", alone=True)
+    old.step()
+    new = Server(shared, "b", alone=True)
+    assert new.step() == {SUBMIT, *ROLES}
+    assert old.step() == set()
+    assert old.leases.superseded.is_set() and not new.leases.superseded.is_set()
+
+
+def test_a_role_is_bound_to_its_first_place(shared: Store) -> None:
+    assert shared.write_sync(lambda c: rows.bind(c, ROLES[0], "here")) == "here"
+    assert shared.write_sync(lambda c: rows.bind(c, ROLES[0], "there")) == "here"
+
+
+def test_a_server_takes_only_what_it_can_do(shared: Store) -> None:
+    a, b = Server(shared, "a"), Server(shared, "b")
+    b.leases.able = {SUBMIT, ROLES[2]}
+    b.step()
+    assert a.step() == {ROLES[0], ROLES[1]}
+    a.leases.can([])  # its connectors are gone
+    a.step()
+    assert a.ctx.held == {}
