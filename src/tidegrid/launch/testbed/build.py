@@ -118,7 +118,7 @@ def _cluster(
     directory: Path, shape: Shape, programs: Mapping[str, str], port: int, database: conf.Accounting | None
 ) -> tuple[Cluster, dict[str, Part]]:
     home = directory / "clusters" / shape.name
-    _make(home, "log", "run", "state", "spool", "dev")
+    _make(home, "log", "run", "state", "spool", "dev", "login")
     for i in range(conf.most_gpus(shape)):
         (home / "dev" / f"nvidia{i}").symlink_to("/dev/null")
     user, ssh_port = packages.me(), port + 1
@@ -135,7 +135,7 @@ def _cluster(
     known.write_text(f"[127.0.0.1]:{ssh_port} {host_key}\n")
     config = home / "sshd_config"
     config.write_text(conf.sshd_config(home, port=ssh_port, authorized=directory / "ssh" / "authorized",
-                                       slurm_conf=home / "slurm.conf"))  # fmt: skip
+                                       slurm_conf=home / "slurm.conf", user=user))  # fmt: skip
     settings, nodes = str(home / "slurm.conf"), conf.node_names(shape)
     parts = {
         "slurmctld": (programs["slurmctld"], "-D", "-f", settings),

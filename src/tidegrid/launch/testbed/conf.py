@@ -68,7 +68,7 @@ def slurm_conf(
         f"MessageTimeout={3 if client else 10}",
         f"SlurmctldTimeout={5 if client else 120}",
         *shape.settings,
-        *_accounting(munge, accounting),
+        *_accounting(munge, accounting, home),
     ]
     for names, first, group in _groups(shape):
         cores = group.sockets * group.cores_per_socket
@@ -96,9 +96,13 @@ def _span(first: int, last: int) -> str:
     return f"{first}-{last}" if last > first else str(first)
 
 
-def _accounting(munge: Path, accounting: Accounting | None) -> list[str]:
-    if accounting is None:
-        return ["AccountingStorageType=accounting_storage/none"]
+def _accounting(munge: Path, accounting: Accounting | None, home: Path) -> list[str]:
+    if accounting is None:  # then the controller's own log of ends is all that outlives its memory
+        return [
+            "AccountingStorageType=accounting_storage/none",
+            "JobCompType=jobcomp/filetxt",
+            f"JobCompLoc={home}/log/jobcomp.log",
+        ]
     host, port = accounting
     return [
         "AccountingStorageType=accounting_storage/slurmdbd",
@@ -124,8 +128,12 @@ def most_gpus(shape: Shape) -> int:
     return max(group.gpus for group in shape.nodes)
 
 
-def sshd_config(home: Path, *, port: int, authorized: Path, slurm_conf: Path) -> str:
-    """sshd_config: keys only, on loopback only; whoever logs in finds the cluster's Slurm, as on a login node."""
+def sshd_config(home: Path, *, port: int, authorized: Path, slurm_conf: Path, user: str) -> str:
+    """sshd_config: keys only, on loopback only; whoever logs in finds the cluster's Slurm, as on a login node.
+
+    The account that the test-bed runs under has an empty home there: its own profile may take long, and what is killed with a
+    cluster may leave a lock behind in it.
+    """
     return f"""ListenAddress 127.0.0.1
 Port {port}
 HostKey {home}/host_key
@@ -146,6 +154,8 @@ MaxStartups 50
 LogLevel INFO
 SetEnv SLURM_CONF={slurm_conf} {MARK}={home}
 Subsystem sftp internal-sftp
+Match User {user}
+  SetEnv SLURM_CONF={slurm_conf} {MARK}={home} HOME={home}/login
 """
 
 
