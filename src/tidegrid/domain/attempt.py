@@ -17,6 +17,7 @@ from tidegrid.domain.ranges import compress, expand
 PROLOGUE_REFUSED = 75  # exit status of a prologue that did not start its application
 PROLOGUE_BOUND_US = 10_000_000  # a prologue that leaves has left by then, unless it waited for its permit
 PERMIT_BOUND_US = 900_000_000  # one that waited for its permit, its inputs' copying included; `Settings.permit_wait` is below
+RELAUNCH_US = 2_000_000  # a mark so much older than the start that is told belongs to an earlier launch; clocks differ by less
 ABSENCES_TO_DOUBT = 2  # absence counts only in complete answers, twice
 
 
@@ -347,6 +348,8 @@ def step(a: Attempt, ev: Evidence) -> Step:
             e = a.execution(task, restart) or Execution(task, restart, native_id=native_id)
             if e.ended:
                 return Step(a)
+            if e.marked and e.started_at is not None and at - e.started_at > RELAUNCH_US:
+                return Step(a, (f"task {task}: said to start after its own mark",))
             e = replace(e, started_at=at, source=_stronger(e.source, source), native_id=e.native_id or native_id)
             return Step(_with(replace(a, state=State.RUNNING, absent=0, native_id=a.native_id or native_id), e))
         case Ended():
@@ -394,7 +397,9 @@ def _marked(a: Attempt, ev: Marked) -> Step:
     e = a.execution(ev.task, ev.restart) or Execution(ev.task, ev.restart)
     if e.nonce and e.nonce != ev.nonce:
         return Step(a, (f"task {ev.task}: marked twice with different nonces",))
-    e = replace(e, nonce=ev.nonce, marked=True, native_id=e.native_id or ev.native_id, started_at=e.started_at or ev.at)
+    earlier = e.started_at is None or e.started_at - ev.at > RELAUNCH_US
+    started_at = ev.at if earlier else e.started_at
+    e = replace(e, nonce=ev.nonce, marked=True, native_id=e.native_id or ev.native_id, started_at=started_at)
     return Step(_with(replace(a, state=State.RUNNING, absent=0, native_id=a.native_id or ev.native_id), e))
 
 
@@ -406,16 +411,22 @@ def _ended(a: Attempt, ev: Ended) -> Step:
         if _same_end(e, ev) or STRENGTH[ev.source] < STRENGTH[e.source]:
             return Step(a)
         return Step(a, (f"task {ev.task}: ended {e.reason}, now said to have ended {ev.reason}",))
-    reason = ev.reason
+    reason, exit_code = ev.reason, ev.exit_code
     never_ran = ev.started_at is None and reason is not Reason.CANCELLED
-    if _gave_up(e, ev) or never_ran or _left_its_prologue(e, ev):
+    relaunched = _of_another_launch(e, ev)
+    if _gave_up(e, ev) or never_ran or _left_its_prologue(e, ev) or _never_launched(e, ev):
         reason = Reason.REFUSED
+    elif e.app_exit is not None and (relaunched or reason is Reason.NODE_FAIL):
+        # it had ended by itself before its cluster lost sight of it: its state is its own word, its bill the witness's
+        reason, exit_code = (Reason.FAILED if e.app_exit else Reason.OK), e.app_exit
+    elif relaunched:
+        reason = Reason.NODE_FAIL
     e = replace(
         e,
         started_at=ev.started_at,
         ended_at=ev.ended_at,
         reason=reason,
-        exit_code=ev.exit_code,
+        exit_code=exit_code,
         source=ev.source,
         peak_mib=ev.peak_mib,
     )
@@ -440,6 +451,30 @@ def _left_its_prologue(e: Execution, ev: Ended) -> bool:
         and e.app_exit is None
         and ev.started_at is not None
         and ev.ended_at - ev.started_at <= PROLOGUE_BOUND_US
+    )
+
+
+def _never_launched(e: Execution, ev: Ended) -> bool:
+    """Whether the site gave it nodes and could not start it there: cancelled by the site at once, with no sign of its prologue.
+    A controller that lost its memory gives ids out again; nodes that remember such an id refuse it."""
+    return (
+        ev.reason is Reason.CANCELLED
+        and not (e.marked or e.permitted or e.nonce)
+        and e.app_exit is None
+        and ev.started_at is not None
+        and ev.ended_at - ev.started_at <= PROLOGUE_BOUND_US
+    )
+
+
+def _of_another_launch(e: Execution, ev: Ended) -> bool:
+    """Whether the witness speaks of a later launch than the one that left its mark: a controller that forgot the first launch
+    tried again, and that came to nothing, for fence or node refused it."""
+    return (
+        e.marked
+        and ev.restart == e.restart
+        and e.started_at is not None
+        and ev.started_at is not None
+        and ev.started_at - e.started_at > RELAUNCH_US
     )
 
 

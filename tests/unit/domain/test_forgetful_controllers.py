@@ -1,0 +1,84 @@
+"""A controller that was killed forgets what it acknowledged and started in its last seconds, and gives the ids out again.
+
+Each case was seen on a real Slurm 22.05 whose slurmctld got SIGKILL (`make chaos-slurm`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidegrid.domain.attempt import (
+    AppExited,
+    Attempt,
+    Ended,
+    Marked,
+    Permitted,
+    Reason,
+    Started,
+    State,
+    Witness,
+    step,
+)
+from tidegrid.domain.job import part_done
+
+SECOND = 1_000_000
+
+
+def after(*evidence: Any, **attempt: Any) -> Attempt:
+    a = Attempt(1, **attempt)
+    for ev in evidence:
+        a = step(a, ev).attempt
+    return a
+
+
+def ended(reason: Reason, start_s: int, end_s: int, code: int | None = None, restart: int = 0) -> Ended:
+    return Ended(0, restart, "7", reason, code, start_s * SECOND, end_s * SECOND)
+
+
+def mark(at_s: float) -> Marked:
+    return Marked(0, 0, "nonce", "7", int(at_s * SECOND))
+
+
+def test_nodes_that_remember_the_id_launch_nothing_and_the_job_goes_elsewhere() -> None:
+    # sacct: CANCELLED by 0, started and ended in the same second; slurmctld: "Duplicate jobid on nodes alpha1"
+    a = after(ended(Reason.CANCELLED, 62, 62))
+    assert (a.state, a.reason) == (State.ENDED, Reason.REFUSED)
+    assert not a.may_have_started
+    assert not part_done(a.reason, started=False, restartable=False, refusals=1, max_refusals=4)
+
+
+def test_a_cancelled_job_that_ran_stays_cancelled() -> None:
+    assert after(mark(61.1), ended(Reason.CANCELLED, 61, 62)).reason is Reason.CANCELLED
+    assert after(ended(Reason.CANCELLED, 40, 62)).reason is Reason.CANCELLED
+
+
+def test_a_relaunch_of_what_had_succeeded_does_not_undo_it() -> None:
+    a = after(mark(52.4), AppExited(0, 0, 0), ended(Reason.CANCELLED, 62, 62))
+    assert (a.state, a.reason) == (State.ENDED, Reason.OK)
+    e = a.executions[0]
+    assert (e.exit_code, e.started_at, e.ended_at) == (0, 62 * SECOND, 62 * SECOND)  # the bill is the witness's
+
+
+def test_a_relaunch_that_the_fence_refused_is_not_the_jobs_own_failure() -> None:
+    first = (mark(52.4), Started(0, 0, "7", 52 * SECOND, Witness.CONTROLLER))
+    assert after(*first, ended(Reason.FAILED, 62, 62, 75)).reason is Reason.NODE_FAIL
+    assert after(*first, AppExited(0, 0, 3), ended(Reason.FAILED, 62, 62, 75)).executions[0].exit_code == 3
+
+
+def test_a_job_that_ended_before_its_node_was_lost_has_ended_by_itself() -> None:
+    # the controller forgot its end, found it missing from its node, and called that a failure of the node
+    a = after(mark(52.4), AppExited(0, 0, 0), ended(Reason.NODE_FAIL, 52, 70))
+    assert (a.reason, a.executions[0].ended_at) == (Reason.OK, 70 * SECOND)
+    assert after(mark(52.4), ended(Reason.NODE_FAIL, 52, 70)).reason is Reason.NODE_FAIL
+
+
+def test_a_mark_shortly_after_the_start_is_of_the_same_launch() -> None:
+    a = after(mark(60.2), Permitted(0, 0), ended(Reason.FAILED, 60, 75, 75))
+    assert (a.reason, a.executions[0].exit_code) == (Reason.FAILED, 75)
+
+
+def test_the_order_of_mark_and_second_start_does_not_matter() -> None:
+    second = Started(0, 0, "7", 62 * SECOND, Witness.CONTROLLER)
+    for evidence in ((mark(52.4), second), (second, mark(52.4))):
+        a = after(*evidence, AppExited(0, 0, 0), ended(Reason.CANCELLED, 62, 62))
+        assert a.reason is Reason.OK, evidence
