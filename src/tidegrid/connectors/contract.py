@@ -98,7 +98,8 @@ class Record:
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One answer of the controller: complete, or not given at all. cursor: where accounting goes on; site_time_us: the
-    site's clock when it answered; boot: changes when the controller lost its memory."""
+    site's clock when it answered; boot: changes when the controller lost its memory. all_told: every node has told the controller
+    what it runs since that began, so that what it does not list does not run; False where that is not known."""
 
     jobs: tuple[Listed, ...]
     records: tuple[Record, ...]
@@ -107,6 +108,7 @@ class Observation:
     loads: tuple[NodeLoad, ...]
     site_time_us: int
     boot: str
+    all_told: bool = False
 
 
 @dataclass(frozen=True, slots=True)

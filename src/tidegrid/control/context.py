@@ -46,6 +46,7 @@ class Settings:
     skew: int = 5
     movable_after: int = 60
     resubmit: float = 2.0
+    orphan: float = 45.0
     max_refusals: int = 4
     submissions_at_once: int = 8
     place_at_once: int = 500

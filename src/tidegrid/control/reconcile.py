@@ -15,9 +15,10 @@ import structlog
 from sqlalchemy import Connection
 
 from tidegrid.connectors.contract import Connector, Listed, NodeLoad, Observation, SiteRefused, SiteUnsure, SpoolEntry
-from tidegrid.control import failover, incidents, metering
+from tidegrid.control import failover, incidents, metering, orphans
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
+from tidegrid.control.orphans import Sightings
 from tidegrid.control.projection import refresh
 from tidegrid.domain.attempt import (
     ABSENCES_TO_DOUBT,
@@ -88,6 +89,7 @@ class Contact:
     written_at: int = 0
     hour: int = 0  # of the site's clock at the last answer: closed hours are journalled when it turns
     loads: tuple[NodeLoad, ...] = ()
+    sightings: Sightings = field(default_factory=Sightings)
 
 
 class Reconciler:
@@ -139,11 +141,14 @@ class Reconciler:
         batch, out = Batch(conn, ctx, now), Actions()
         slim = attempts.live_slim(conn, self.cluster)
         live = {r["id"] for r in slim}
+        self.contact.sightings.prune(live)
         evidence = _gather(seen, spool, given)
         for r in slim:  # its answer could not be written here, or its sending failed: it may have landed
             if r["state"] == State.SUBMITTING and r["sender"] and r["id"] not in ctx.sending:
                 evidence.setdefault(r["id"], []).append(Unsure("what became of its submission is not known"))
         listed = {i: j for j in seen.jobs if (i := attempt_of(j.name)) is not None}
+        for id_ in listed.keys() & live:
+            self.contact.sightings.seen(id_, seen.site_time_us)
         hour = seen.site_time_us // HOUR
         turned, self.contact.hour = hour != self.contact.hour, hour
         look = [
@@ -182,10 +187,23 @@ class Reconciler:
         after = batch.apply(stored, evs)
         if after.live:
             metering.close_hours(batch.conn, self.ctx, Stored(after, row), seen.site_time_us, batch.now)
-        self._wants(batch, stored, after, job, seen.site_time_us, out)
+        self._wants(batch, stored, after, job, seen.site_time_us, seen.all_told, out)
+
+    def _orphans(self, batch: Batch, stored: Stored, site_time: int, all_told: bool) -> None:
+        """What had started, and its controller has forgotten: once no node can still run it, it has ended."""
+        missing_us = self.ctx.micro(self.ctx.settings.orphan)
+        if self.contact.sightings.missing_for(stored.attempt.id, site_time) >= missing_us and all_told:
+            batch.apply(stored, orphans.ends(stored.attempt, self.contact.sightings, site_time))
 
     def _wants(
-        self, batch: Batch, stored: Stored, after: Attempt, job: Listed | None, site_time: int, out: Actions
+        self,
+        batch: Batch,
+        stored: Stored,
+        after: Attempt,
+        job: Listed | None,
+        site_time: int,
+        all_told: bool,
+        out: Actions,
     ) -> None:
         """Cancels and doubts that follow from the attempt as it is now."""
         id_, row = after.id, stored.row
@@ -210,7 +228,8 @@ class Reconciler:
                     )
                     for e in gone
                 ]  # fmt: skip
-                batch.apply(Stored(after, row), ends)
+                after = batch.apply(Stored(after, row), ends)
+            self._orphans(batch, Stored(after, row), site_time, all_told)
 
     def _apply_ended(
         self,

@@ -326,6 +326,12 @@ class NodeRow:
         state = self.state.rstrip("*~#!%$@^-+").lower()
         return not any(w in state for w in ("down", "drain", "fail", "maint", "unknown", "power", "reboot", "inval"))
 
+    @property
+    def responds(self) -> bool:
+        """Whether it answers its controller; a drained one may."""
+        state = self.state.lower()
+        return "*" not in state and not any(w in state for w in ("down", "unk", "power", "reboot"))
+
 
 @dataclass(frozen=True, slots=True)
 class Sinfo:

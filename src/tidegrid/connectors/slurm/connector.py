@@ -99,7 +99,9 @@ class SlurmConnector:
         else:
             told.upto = now_s
         jobs, records = interpret(rows, accounted, told, now_s, grace_s=self.settings.grace, kept_s=self.facts.kept_s)
-        return Observation(jobs, records, told.text(), more, self._loads, at_us, self.facts.boot)
+        fresh = time.monotonic() - self._known_at < 2 * self.settings.load_every + 1
+        all_told = fresh and facts_.all_told(self.facts, self._nodes, now_s)
+        return Observation(jobs, records, told.text(), more, self._loads, at_us, self.facts.boot, all_told)
 
     async def submit(self, request: SubmitRequest) -> str:
         if self._nodes:

@@ -60,7 +60,8 @@ def interpret(
     records: list[Record] = []
     before = set(cursor.started)
     live = {(r.base, t) for r in queue if r.state not in ENDS for t in r.tasks or ()}
-    _from_accounting(accounted or (), cursor, before, live, records)
+    statuses = {(r.base, t, r.end): r.status for r in queue if r.state in ENDS and r.end for t in r.tasks or ()}
+    _from_accounting(accounted or (), cursor, before, live, statuses, records)
     jobs: dict[str, _Job] = {}
     now_running = set()
     for row in queue:
@@ -121,8 +122,10 @@ def _from_accounting(
     cursor: Cursor,
     before: set[tuple[int, int]],
     live: set[tuple[int, int]],
+    statuses: dict[tuple[int, int, int], int],
     records: list[Record],
 ) -> None:
+    """statuses: raw wait statuses that the controller shows, by array's id, task and second of the end."""
     order = sorted(range(len(rows)), key=lambda i: (rows[i].end, i))
     last = {(rows[i].base, t): i for i in order for t in rows[i].tasks}
     for i in order:
@@ -144,7 +147,10 @@ def _from_accounting(
             ):
                 records.append(Record(row.name, Started(task, restart, str(row.base), started_at)))
             reason = ENDS.get(row.state, Reason.FAILED)
-            code = (128 + row.signal if row.signal else row.code) if reason in WITH_CODE else None
+            code: int | None = None
+            if reason in WITH_CODE:  # sacct takes 128 off the exit statuses from there on: 137 and 9 look alike
+                status = statuses.get((*key, row.end))
+                code = _code(status) if status is not None else 128 + row.signal if row.signal else row.code
             records.append(
                 Record(
                     row.name,
@@ -160,14 +166,19 @@ def _was_controlled(cursor: Cursor, key: tuple[int, int], row: AccountRow) -> bo
     return cursor.controlled.has(key, row.end)
 
 
+def _code(status: int) -> int:
+    """Exit status as a shell tells it, of a raw wait status."""
+    killed = status & 127
+    return 128 + killed if killed else status >> 8 & 255
+
+
 def _by_controller(row: QueueRow, task: int, start_told: bool, records: list[Record]) -> None:
     assert row.end is not None
     reason = ENDS[row.state]
     started_at = row.start * SECOND if row.allocated and row.start else None
     code: int | None = None
     if reason in WITH_CODE:
-        killed = row.status & 127
-        code = 128 + killed if killed else row.status >> 8 & 255
+        code = _code(row.status)
     if started_at is not None and not start_told:
         records.append(Record(row.name, Started(task, row.restarts, str(row.base), started_at, Witness.CONTROLLER)))
     records.append(

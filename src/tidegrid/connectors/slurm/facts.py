@@ -11,13 +11,15 @@ from tidegrid.connectors.slurm.commands import LoadRow, NodeRow
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """accounting: a slurmdbd exists; boot: when the controller started; kept_s: how long it shows jobs that ended."""
+    """accounting: a slurmdbd exists; boot: when the controller started; kept_s: how long it shows jobs that ended; silent_s: after
+    how long without a word a node is down."""
 
     version: str = ""
     name: str = ""
     accounting: bool = False
     boot: str = ""
     kept_s: int = 300
+    silent_s: int = 300
     enforced: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -32,15 +34,29 @@ def facts_of(config: Mapping[str, str]) -> Facts:
     cores = "cgroup" if "cgroup" in tasks and config.get("constraincores") == "yes" else "none"
     if cores == "none" and "affinity" in tasks:
         cores = "affinity"
-    kept = config.get("minjobage", "300").split()[0]
     return Facts(
         version=config["slurm_version"],
         name=config.get("clustername", ""),
         accounting=config.get("accountingstoragetype", "").endswith("slurmdbd"),
         boot=config.get("boot_time", "") or "unknown",
-        kept_s=int(kept) if kept.isdigit() else 300,
+        kept_s=_seconds(config, "minjobage"),
+        silent_s=_seconds(config, "slurmdtimeout"),
         enforced={"cores": cores, "memory": memory, "wall_time": "slurm"},
     )
+
+
+def _seconds(config: Mapping[str, str], key: str) -> int:
+    """`300 sec`; Slurm's own default of both where it says something else."""
+    number = config.get(key, "").partition(" ")[0]
+    return int(number) if number.isdigit() else 300
+
+
+def all_told(facts: Facts, nodes: Sequence[NodeRow], now_s: int) -> bool:
+    """Whether every node has reported its jobs since the controller started. A node does so when it registers, and is told then to
+    abort what the controller does not know; one that has not registered is down after `silent_s`."""
+    if not facts.boot.isdigit() or now_s - int(facts.boot) < facts.silent_s:
+        return False
+    return bool(nodes) and all(n.responds for n in nodes)
 
 
 def loads_of(nodes: Sequence[NodeRow], jobs: Sequence[LoadRow], facts: Facts) -> tuple[NodeLoad, ...]:

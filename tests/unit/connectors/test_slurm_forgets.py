@@ -1,0 +1,65 @@
+"""What Slurm's records leave out, read from recorded text of 22.05."""
+
+from __future__ import annotations
+
+from tidegrid.connectors.slurm.commands import AccountRow, Config, Sacct, Sinfo, Squeue
+from tidegrid.connectors.slurm.cursor import Cursor
+from tidegrid.connectors.slurm.evidence import interpret
+from tidegrid.connectors.slurm.facts import all_told, facts_of
+from tidegrid.connectors.slurm.shell import Output
+from tidegrid.domain.attempt import Ended, Reason
+
+QUEUE = """\
+7|N/A|FAILED|NonZeroExitCode|1795494600|1795494601|1795494603|{status}|0|alpha1|tg-0sattsyf6brtz|(null)|
+"""
+ACCOUNTED = """\
+7|7|FAILED|{code}|1795494600|1795494601|1795494603|alpha1||tg-0sattsyf6brtz
+7.batch|7.batch|FAILED|{code}|1795494601|1795494601|1795494603|alpha1|5242880|batch
+"""
+CONFIG = """\
+Configuration data as of 1795494700
+BOOT_TIME               = {boot}
+MinJobAge               = 300 sec
+SLURM_VERSION           = 22.05.8
+SlurmdTimeout           = 30 sec
+"""
+NODE = "cpu*|{name}|0/32/0/32|128000|0|(null)|gpu:0|{state}|2-00:00:00|\n"
+
+
+def rows(text: str) -> list[AccountRow]:
+    return Sacct(0).parse(Output(0, text, ""))
+
+
+def ends(queue: str, accounted: str) -> list[Ended]:
+    seen = Squeue().parse(Output(0, queue, ""))
+    _, records = interpret(seen, rows(accounted), Cursor(upto=1795494590), 1795494604)
+    return [r.event for r in records if isinstance(r.event, Ended)]
+
+
+def test_an_exit_status_from_128_on_is_taken_from_the_controller() -> None:
+    # sacct shows 255:0 as 127:0 and 137:0 as 9:0; squeue has the wait status itself
+    for status, code, told in ((255 << 8, "127:0", 255), (137 << 8, "9:0", 137), (3 << 8, "3:0", 3), (9, "0:9", 137)):
+        (end,) = ends(QUEUE.format(status=status), ACCOUNTED.format(code=code))
+        assert (end.reason, end.exit_code, end.peak_mib) == (Reason.FAILED, told, 5), code
+
+
+def test_without_the_controllers_row_accounting_is_all_there_is() -> None:
+    (end,) = ends("", ACCOUNTED.format(code="9:0"))
+    assert end.exit_code == 9
+    other = QUEUE.format(status=255 << 8).replace("1795494603", "1795494700")  # another end of the same id
+    (end,) = [e for e in ends(other, ACCOUNTED.format(code="9:0")) if e.ended_at == 1795494603_000_000]
+    assert end.exit_code == 9
+
+
+def told(boot: int, *states: str, now: int = 1795494700) -> bool:
+    facts = facts_of(Config().parse(Output(0, CONFIG.format(boot=boot), "")))
+    text = "".join(NODE.format(name=f"alpha{i}", state=s) for i, s in enumerate(states))
+    return all_told(facts, Sinfo().parse(Output(0, text, "")), now)
+
+
+def test_what_a_controller_does_not_know_does_not_run_once_every_node_has_registered() -> None:
+    assert told(1795494600, "idle", "mixed", "draining", "drained")
+    assert not told(1795494680, "idle"), "it has just started: nodes have 30 s to register"
+    for state in ("down", "down*", "idle*", "unknown*", "powered_down", "mixed*"):
+        assert not told(1795494600, "idle", state), state
+    assert not told(1795494600)
