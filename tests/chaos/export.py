@@ -1,15 +1,21 @@
-"""Writes what the judge reads: jobs and usage as the API tells them, the supervisors' journals as they lie on disk."""
+"""Writes what the judge reads: jobs and usage as the API tells them, the clusters' own records as they lie on disk."""
 
 from __future__ import annotations
 
 import json
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.work import Work
 from tidegrid.client import Tide
+
+
+def journals(clusters: Path) -> list[dict[str, Any]]:
+    """Runs in the journals of all supervisors."""
+    return [r for home in sorted(clusters.iterdir()) if (home / "journal").exists() for r in journal(home)]
 
 
 def journal(home: Path) -> list[dict[str, Any]]:
@@ -29,13 +35,13 @@ def journal(home: Path) -> list[dict[str, Any]]:
                     "cluster": home.name, "attempt": "att-" + record["n"].removeprefix("tg-"), "native_id": record["i"],
                     "task": record["task"], "started_us": record["start"], "ended_us": record["at"],
                     "exit": record["exit"], "reason": record["reason"],
-                    "fence": _fence(directories[record["n"]], record["task"]),
+                    "fence": fence(directories[record["n"]], record["task"]),
                 }
             )  # fmt: skip
     return runs
 
 
-def _fence(directory: Path, task: int) -> str:
+def fence(directory: Path, task: int) -> str:
     """Who holds the fence of a task's first start; empty where there is none."""
     try:
         return os.readlink(directory / f"fence-{task}.0")
@@ -51,19 +57,26 @@ def jobs(tide: Tide, work: list[Work]) -> list[dict[str, Any]]:
         w = plan.get(job.name)
         if w is not None:
             found.add(w.token)
-            out.append({"token": w.token, "tasks": w.tasks, "restartable": w.restartable, "expect": "succeeded",
-                        "job": job.id, "state": str(job.state), "reason": job.reason, "moved": job.moved})  # fmt: skip
+            out.append({"token": w.token, "tasks": w.tasks, "restartable": w.restartable, "cores": w.cores,
+                        "expect": "succeeded", "job": job.id, "state": str(job.state), "reason": job.reason,
+                        "moved": job.moved})  # fmt: skip
     out += [{"token": t, "tasks": plan[t].tasks, "restartable": False, "job": None, "state": "not there"} for t in plan.keys() - found]
     return out
 
 
-def write(directory: Path, tide: Tide, work: list[Work], clusters: Path) -> None:
-    """jobs.json, usage.json, journals.json, check.json into `directory`."""
-    runs = [r for home in sorted(clusters.iterdir()) if (home / "journal").exists() for r in journal(home)]
+def write(
+    directory: Path,
+    tide: Tide,
+    work: list[Work],
+    records: list[dict[str, Any]],
+    outages: Sequence[dict[str, Any]] = (),
+) -> None:
+    """jobs.json, usage.json, journals.json, outages.json, check.json into `directory`."""
     for name, value in (
         ("jobs", jobs(tide, work)),
         ("usage", list(tide.usage(page=200))),
-        ("journals", runs),
+        ("journals", records),
+        ("outages", list(outages)),
         ("check", tide.journal_check()),
     ):
         (directory / f"{name}.json").write_text(json.dumps(value))

@@ -1,6 +1,6 @@
 """Judges a chaos run from files. Imports nothing of tidegrid: what is judged must not be its own judge.
 
-    python tests/chaos/judge.py DIR [--json]
+    python -m tests.chaos.judge DIR [--json]
 
 DIR holds
     witness*        one line a moment, appended by the jobs themselves, outside the platform's directories:
@@ -8,8 +8,10 @@ DIR holds
                     `end <token> <task> <the same> <unix ns> <pid>`; <ms>: how long the batch script had been running then
     jobs.json       [{token, tasks: [0, …], restartable, expect, job, state}], state: as the API said at the end
     usage.json      `GET /usage`, all pages
-    journals.json   the supervisors' journals: [{cluster, attempt, native_id, task, started_us, ended_us, exit, reason,
-                    fence}], fence: the target of the task's fence link at the site, `server:…` where the server won it
+    journals.json   what the clusters recorded: [{cluster, attempt, native_id, task, started_us, ended_us, exit, reason,
+                    fence}], fence: the target of the task's fence link at the site, `server:…` where the server won it.
+                    Of Slurm also {cores, witness: accounting | controller}: these tell whole seconds, and may have forgotten
+    outages.json    [{cluster, kind, begin_us, end_us}], end_us null: for good
     check.json      `GET /journal/check`
 
 Exit status 0 where nothing was violated, 1 otherwise, 2 where DIR cannot be read.
@@ -22,92 +24,16 @@ import json
 import math
 import sys
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from tests.chaos import bills
+from tests.chaos.runs import REFUSED, Run, Verdict, read_witness
+
 FINAL = {"succeeded", "failed", "timeout", "oom", "cancelled", "lost"}
-REFUSED = 75  # exit status of a prologue that did not start its application
-DOUBLED = ("overlap", "unlicensed", "early_restart", "submitted_twice")
-CLOCK_P99_MS = 200.0
-CLOCK_MAX_MS = 1000.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass
-class Run:
-    """One execution as its job saw it. Times in ns; end is None where no end line was written."""
-
-    token: str
-    task: int
-    nonce: str
-    start: int
-    waited_ms: float
-    end: int | None = None
-
-    @property
-    def attempt(self) -> str:
-        return self.nonce.split("/")[0]
-
-    @property
-    def native_id(self) -> str:
-        return self.nonce.partition("/")[2].partition("/")[0]
-
-
-@dataclass
-class Verdict:
-    """violations: [kind, what]; counts: what was looked at."""
-
-    violations: list[tuple[str, str]] = field(default_factory=list)
-    counts: dict[str, float] = field(default_factory=dict)
-
-    def bad(self, kind: str, what: str) -> None:
-        self.violations.append((kind, what))
-
-    @property
-    def kinds(self) -> dict[str, int]:
-        return dict(Counter(kind for kind, _ in self.violations))
-
-    @property
-    def duplicates(self) -> int:
-        """Executions that overlapped another of the same task, or were started again without licence."""
-        return sum(n for kind, n in self.kinds.items() if kind in DOUBLED)
-
-
-def micros(text: str) -> int:
-    """ISO 8601 in UTC -> µs, exactly."""
-    d = datetime.fromisoformat(text.replace("Z", "+00:00")) - _EPOCH
-    return (d.days * 86400 + d.seconds) * 1_000_000 + d.microseconds
-
-
-def read_witness(lines: list[str], verdict: Verdict) -> list[Run]:
-    """Runs, in the order of their starts. A line that cannot be read is a violation: lines are written at once."""
-    runs: dict[tuple[str, int, str], Run] = {}
-    ends: list[tuple[tuple[str, int, str], int]] = []
-    for line in lines:
-        words = line.split()
-        try:
-            what, token, task, nonce, at = words[0], words[1], int(words[2]), words[3], int(words[4])
-            if what not in ("start", "end") or len(words) != (7 if what == "start" else 6):
-                raise ValueError(line)
-            key = (token, task, nonce)
-            if what == "end":
-                ends.append((key, at))
-            elif key in runs:
-                verdict.bad("malformed", f"two starts of one nonce: {line}")
-            else:
-                runs[key] = Run(token, task, nonce, at, float(words[6]))
-        except (IndexError, ValueError):
-            verdict.bad("malformed", f"witness: {line!r}")
-    for key, at in ends:
-        run = runs.get(key)
-        if run is None or run.end is not None:
-            verdict.bad("malformed", f"an end without its start, or twice: {key}")
-        else:
-            run.end = at
-    return sorted(runs.values(), key=lambda r: r.start)
+FORGETS_US = 6_000_000  # of what it acknowledged, a controller that is killed forgets the last seconds
 
 
 def judge(
@@ -116,6 +42,7 @@ def judge(
     usage: list[dict[str, Any]],
     journals: list[dict[str, Any]],
     check: dict[str, Any],
+    outages: list[dict[str, Any]] | None = None,
 ) -> Verdict:
     """Every rule over parsed files."""
     v = Verdict()
@@ -130,23 +57,27 @@ def judge(
     witnessed: dict[tuple[str, str, int], list[dict[str, Any]]] = defaultdict(list)
     for record in journals:
         witnessed[record["attempt"], record["native_id"], record["task"]].append(record)
-    _ends(v, jobs, by_task)
+    outages = outages or []
+    _ends(v, jobs, by_task, outages)
     for (token, task), of_task in by_task.items():
         _executions(v, known[token, task], task, of_task, witnessed)
-    _usage(v, usage, journals, {(r.attempt, r.native_id, r.task) for r in runs})
-    _clocks(v, usage, runs)
+    bills.judge(v, usage, journals, runs, outages)
     if check.get("balanced") is not True:
         v.bad("journal_unbalanced", json.dumps(check)[:500])
     v.counts |= {
         "jobs": len(jobs), "tasks": len(known), "executions": len(runs), "usage_rows": len(usage),
-        "supervisor_runs": len(journals), "restarted_tasks": sum(len(r) > 1 for r in by_task.values()),
+        "recorded_runs": len(journals), "restarted_tasks": sum(len(r) > 1 for r in by_task.values()),
         "refused_runs": sum(1 for r in journals if r.get("exit") == REFUSED),
     }  # fmt: skip
     return v
 
 
-def _ends(v: Verdict, jobs: list[dict[str, Any]], by_task: dict[tuple[str, int], list[Run]]) -> None:
-    """Every job ended, as planned, and did its work."""
+def _ends(
+    v: Verdict, jobs: list[dict[str, Any]], by_task: dict[tuple[str, int], list[Run]], outages: list[dict[str, Any]]
+) -> None:
+    """Every job ended, as planned, and did its work; or it was cut short where its cluster was removed, or forgot it."""
+    removed = {o["cluster"]: o["begin_us"] for o in outages if o["kind"] == "removed"}
+    forgetful = [o for o in outages if o["kind"] == "controller killed"]
     for token, n in Counter(j["token"] for j in jobs).items():
         if n > 1:
             v.bad("submitted_twice", f"{token}: {n} jobs for one submission")
@@ -155,12 +86,30 @@ def _ends(v: Verdict, jobs: list[dict[str, Any]], by_task: dict[tuple[str, int],
         if j.get("state") not in FINAL:
             v.bad("not_ended", f"{name} is {j.get('state')}")
             continue
-        if j["state"] != j.get("expect", "succeeded"):
+        mine = [r for t in j["tasks"] for r in by_task.get((j["token"], t), ())]
+        if j["state"] == "lost" and removed:
+            v.counts["lost_jobs"] = v.counts.get("lost_jobs", 0) + 1
+            if j.get("restartable"):
+                v.bad("lost_although_restartable", name)
+            elif not any(r.cluster in removed for r in mine):
+                v.bad("lost_elsewhere", f"{name} never ran on {' or '.join(removed)}")
+        elif j["state"] == "failed" and any(_cut_short(r, forgetful) for r in mine):
+            v.counts["killed_by_their_cluster"] = v.counts.get("killed_by_their_cluster", 0) + 1
+        elif j["state"] != j.get("expect", "succeeded"):
             v.bad("ended_otherwise", f"{name}: {j['state']}, expected {j.get('expect', 'succeeded')}")
         if j["state"] == "succeeded":
             for task in j["tasks"]:
                 if not any(r.end is not None for r in by_task.get((j["token"], task), ())):
                     v.bad("lost", f"{name} task {task} is said to have succeeded and never did its work")
+
+
+def _cut_short(run: Run, forgetful: list[dict[str, Any]]) -> bool:
+    """Whether a run shows no end, or none that could be told, and began in the last seconds of a controller's memory: its node
+    was told to end it."""
+    return any(
+        o["cluster"] == run.cluster and o["begin_us"] - FORGETS_US <= run.start / 1000 <= o["end_us"] + FORGETS_US
+        for o in forgetful
+    )
 
 
 def _executions(
@@ -187,102 +136,14 @@ def _executions(
             v.bad("unlicensed", name)
 
 
-def _usage(
-    v: Verdict, usage: list[dict[str, Any]], journals: list[dict[str, Any]], ran: set[tuple[str, str, int]]
-) -> None:
-    """What is charged is what the supervisors witnessed: the same runs, the same microseconds."""
-    charged: dict[tuple[str, str, int], list[list[dict[str, Any]]]] = defaultdict(list)
-    for segments in _charged(usage):
-        s = segments[0]
-        charged[s["cluster"], s["attempt"], s["task"]].append(segments)
-    for r in journals:
-        if r.get("started_us") is None:
-            continue
-        name = f"{r['cluster']} {r['attempt']} task {r['task']} ({r['native_id']})"
-        runs = charged.get((r["cluster"], r["attempt"], r["task"]), [])
-        refused = r.get("exit") == REFUSED or str(r.get("fence", "")).startswith("server:")
-        free = refused and (r["attempt"], r["native_id"], r["task"]) not in ran
-        match = next((s for s in runs if micros(s[0]["started_at"]) == r["started_us"]), None)
-        if match is None and runs and not free:
-            match = runs[0]
-        if free:
-            if match is not None:
-                v.bad("overbilled", f"{name}: refused before its application started, and charged")
-                runs.remove(match)
-            continue
-        if match is None:
-            v.bad("unbilled", f"{name}: {r['started_us']}…{r.get('ended_us')} µs, nothing charged")
-            continue
-        runs.remove(match)
-        _same(v, name, match, r)
-    for (cluster, attempt, task), left in charged.items():
-        for segments in left:
-            v.bad("overbilled", f"{cluster} {attempt} task {task}: charged from {segments[0]['started_at']}, no such run")
-
-
-def _charged(usage: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """What counts, by execution, in the order of their starts; the stretches of each in order."""
-    grouped: dict[tuple[str, str, int, int], list[dict[str, Any]]] = defaultdict(list)
-    for u in usage:
-        if not u.get("reversed"):
-            grouped[u["cluster"], u["attempt"], u["task"], u["restart"]].append(u)
-    found = [sorted(g, key=lambda s: (s["segment"], s["revision"])) for g in grouped.values()]
-    return sorted(found, key=lambda g: micros(g[0]["started_at"]))
-
-
-def _same(v: Verdict, name: str, segments: list[dict[str, Any]], r: dict[str, Any]) -> None:
-    at, total = r["started_us"], 0
-    if len({s["segment"] for s in segments}) != len(segments):
-        v.bad("overbilled", f"{name}: one stretch is charged twice")
-    for s in segments:
-        if micros(s["started_at"]) != at:
-            v.bad("usage_differs", f"{name}: a stretch starts at {micros(s['started_at'])} µs, not at {at}")
-        at, total = micros(s["ended_at"]), total + s["elapsed_ms"]
-        if s.get("estimated"):
-            v.bad("usage_differs", f"{name}: still an estimate, and the supervisor knows better")
-    if at != r.get("ended_us") or total != (at - r["started_us"]) // 1000:
-        v.bad(
-            "usage_differs",
-            f"{name}: charged to {at} µs, {total} ms; the supervisor has {r.get('ended_us')} µs, "
-            f"{((r.get('ended_us') or 0) - r['started_us']) / 1000:.3f} ms",
-        )
-
-
-def _clocks(v: Verdict, usage: list[dict[str, Any]], runs: list[Run]) -> None:
-    """Charged time against the jobs' own clocks, counted from the beginning of their batch script."""
-    charged: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for segments in _charged(usage):
-        charged[segments[0]["attempt"], segments[0]["task"]].append(sum(s["elapsed_ms"] for s in segments))
-    seen: Counter[tuple[str, int]] = Counter()
-    off: list[tuple[float, str]] = []
-    for run in runs:  # in the order of their starts, as the charged ones are
-        key = (run.attempt, run.task)
-        number, seen[key] = seen[key], seen[key] + 1
-        if run.end is not None and number < len(charged[key]):
-            own = (run.end - run.start) / 1e6 + run.waited_ms
-            off.append((abs(charged[key][number] - own), run.nonce))
-    off.sort()
-    v.counts["clocks_compared"] = len(off)
-    if not off:
-        return
-    p99 = off[max(0, math.ceil(0.99 * len(off)) - 1)][0]
-    worst, which = off[-1]
-    v.counts |= {
-        "clock_p50_ms": round(off[len(off) // 2][0], 1), "clock_p99_ms": round(p99, 1), "clock_max_ms": round(worst, 1),
-    }  # fmt: skip
-    if p99 > CLOCK_P99_MS:
-        v.bad("clock", f"charged time is {p99:.0f} ms off the jobs' own clocks at p99; {CLOCK_P99_MS:.0f} is the limit")
-    if worst > CLOCK_MAX_MS:
-        v.bad("clock", f"{which}: charged time is {worst:.0f} ms off the job's own clock; {CLOCK_MAX_MS:.0f} is the limit")
-
-
 def judge_directory(directory: Path) -> Verdict:
     """OSError or ValueError where the files cannot be read."""
     lines: list[str] = []
     for path in sorted(directory.glob("witness*")):
         lines += path.read_text().splitlines()
     read = {n: json.loads((directory / f"{n}.json").read_text()) for n in ("jobs", "usage", "journals", "check")}
-    return judge(lines, read["jobs"], read["usage"], read["journals"], read["check"])
+    outages = directory / "outages.json"
+    return judge(lines, **read, outages=json.loads(outages.read_text()) if outages.exists() else [])
 
 
 def main() -> int:

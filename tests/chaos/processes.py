@@ -21,12 +21,15 @@ READY_S = 60.0
 class Server:
     """One chaos server at a time on one home and one port."""
 
-    def __init__(self, home: Path, control: Path, *, port: int, database: str, seed: int, fence: bool, late: float) -> None:
+    def __init__(
+        self, home: Path, control: Path, *, port: int, database: str, seed: int, fence: bool, late: float, kind: str = "embedded"
+    ) -> None:
         self.home, self.control, self.port = home, control, port
         self.url = f"http://127.0.0.1:{port}"
         self._arguments = [
             "--home", str(home), "--control", str(control), "--port", str(port), "--database", database,
             "--fence", "on" if fence else "off", "--late", str(late),
+            "--kind", kind,
         ]  # fmt: skip
         self._seed, self._starts = seed, 0
         self._process: subprocess.Popen[bytes] | None = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import threading
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ token=$CHAOS_TOKEN witness=$CHAOS_WITNESS pause=$CHAOS_SLEEP
 set -- ${stat##*) }
 now=$(date +%s%N)
 waited=$(((${up%.*}${up#*.} - ${20}) * 10))
-nonce=$TIDE_ATTEMPT/$TIDE_NATIVE_ID/$now.$$
+nonce=$TIDE_ATTEMPT/$TIDE_NATIVE_ID/$now.$$/${SLURM_CLUSTER_NAME:-}
 printf 'start %s %s %s %s %s %s\\n' "$token" "$TIDE_TASK" "$nonce" "$now" $$ "$waited" >>"$witness"
 sleep "$pause"
 printf 'end %s %s %s %s %s\\n' "$token" "$TIDE_TASK" "$nonce" "$(date +%s%N)" $$ >>"$witness"
@@ -30,26 +30,30 @@ printf 'end %s %s %s %s %s\\n' "$token" "$TIDE_TASK" "$nonce" "$(date +%s%N)" $$
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One job. token: its name, and what it writes."""
+    """One job. token: its name, and what it writes; ordered: where it would like to run, first choice first."""
 
     token: str
     tasks: list[int]
     seconds: float
     movable: bool
     restartable: bool
+    cores: int = 1
+    ordered: tuple[str, ...] = ()
 
     def body(self, witness: Path) -> dict[str, Any]:
         body: dict[str, Any] = {
             "app": "script",
             "params": {"script": SCRIPT},
             "name": self.token,
-            "resources": {"cores": 1, "memory_mib": 64, "wall_s": 60},
+            "resources": {"cores": self.cores, "memory_mib": 64, "wall_s": 60},
             "env": {"CHAOS_TOKEN": self.token, "CHAOS_WITNESS": str(witness), "CHAOS_SLEEP": f"{self.seconds:.3f}"},
             "movable": self.movable,
             "restartable": self.restartable,
         }
         if len(self.tasks) > 1:
             body["array"] = f"0-{len(self.tasks) - 1}"
+        if self.ordered:
+            body["constraints"] = {"ordered": list(self.ordered)}
         return body
 
 
@@ -64,6 +68,19 @@ def make(rng: random.Random, jobs: int) -> list[Work]:
             restartable=rng.random() < 0.1,
         )
         for i in range(jobs)
+    ]
+
+
+def spread(rng: random.Random, jobs: int, places: Sequence[str], seconds: Callable[[random.Random], float]) -> list[Work]:
+    """The same mix over `places` in every order, of one to four cores, with run times drawn from `seconds`."""
+    return [
+        replace(
+            w,
+            seconds=seconds(rng),
+            cores=rng.choice((1, 1, 2, 4)),
+            ordered=tuple(rng.sample(list(places), len(places))),
+        )
+        for w in make(rng, jobs)
     ]
 
 

@@ -163,6 +163,9 @@ class FaultyFiles:
         self.full = full
         self.injected: Counter[str] = Counter()
 
+    async def prepare(self) -> None:
+        await self._do("prepare", self._inner.prepare)
+
     async def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         await self._do("write", lambda: self._inner.write(path, data, mode=mode))
 
