@@ -40,11 +40,9 @@ chaos: ## 1,000 jobs while servers and supervisors are killed, on SQLite and Pos
 	$(PY) -m tests.chaos.run --database postgres --report reports/chaos-postgres $(ARGS)
 	$(PY) -m tests.chaos.run --database sqlite --fence off --jobs 200 --kills 3 --supervisor-kills 1 --report reports/chaos-control
 
-bench: ## placement, store and reconciliation as ratios against a peer in the same run; report in reports/bench.jsonl
+bench: ## placement, store and reconciliation as ratios against a peer in the same run; report in reports/bench.json
 	@sh tools/setup.sh dev
-	@mkdir -p reports && : >reports/bench.jsonl
-	@set -e; for name in placement store reconcile; do \
-	  echo "bench: $$name" >&2; $(PY) -m benchmarks.$$name >>reports/bench.jsonl; tail -n 1 reports/bench.jsonl; done
+	@$(PY) -m benchmarks $(ARGS)
 
 lint: ## ruff, mypy, and who may import whom
 	@sh tools/setup.sh dev

@@ -166,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=10_000)
     args = parser.parse_args()
-    print(json.dumps({"calibration": calibrate(), "reconcile": asyncio.run(measure(args.jobs))}, indent=1))
+    print(json.dumps({"calibration": calibrate(), **asyncio.run(measure(args.jobs))}))
 
 
 if __name__ == "__main__":
