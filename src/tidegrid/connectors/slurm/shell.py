@@ -19,6 +19,8 @@ from tidegrid.connectors.contract import SiteUnsure
 
 LIMIT = 64 << 20  # bytes of one answer
 CHUNK = 1 << 16
+OPEN_S = 20.0  # for a new shell to be begun
+LOGIN_S = 90.0  # and for the account's profile to have run
 
 # What the commands see, whatever the account's profile says. SLURM_BITSTR_LEN: array ranges are never cut short;
 # SLURM_TIME_FORMAT: unix seconds, so that no time zone and no midnight is read into them.
@@ -95,6 +97,7 @@ class Shells:
         self._free = asyncio.Semaphore(lanes)
         self._idle: list[Lane] = []
         self._open: set[Lane] = set()
+        self._late: list[asyncio.Task[Lane]] = []  # being opened for callers who have given up
 
     async def open(self) -> Lane:
         raise NotImplementedError
@@ -110,7 +113,7 @@ class Shells:
         lane: Lane | None = None
         try:
             async with asyncio.timeout(timeout), self._free:
-                lane = self._idle.pop() if self._idle else await self._opened()
+                lane = await self._lane()
                 answer = await lane.run(command, stdin, limit)
             self._idle.append(lane)
             lane = None
@@ -126,17 +129,36 @@ class Shells:
                 self._drop(lane)
 
     async def close(self) -> None:
+        for task in self._late:
+            task.cancel()
+        self._late.clear()
         for lane in list(self._open):
             self._drop(lane)
             if lane.wait is not None:
                 await lane.wait()
         self._idle.clear()
 
+    async def _lane(self) -> Lane:
+        """A login may take longer than a command may: it goes on when its caller gives up, and the next caller gets it. Killing it
+        each time would never end, and may leave locks of the site's profile behind."""
+        if self._idle:
+            return self._idle.pop()
+        task = self._late.pop() if self._late else asyncio.create_task(self._opened())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                task.add_done_callback(lambda t: t.cancelled() or t.exception())
+                self._late.append(task)
+            raise
+
     async def _opened(self) -> Lane:
-        lane = await self.open()
+        async with asyncio.timeout(OPEN_S):
+            lane = await self.open()
         self._open.add(lane)
         try:
-            await lane.run(SETUP, "", LIMIT)  # what a noisy profile printed ends up here
+            async with asyncio.timeout(LOGIN_S):
+                await lane.run(SETUP, "", LIMIT)  # what a noisy profile printed ends up here
         except BaseException:
             self._drop(lane)
             raise

@@ -1,0 +1,140 @@
+"""Short jobs through the network against a plain `sbatch` loop on the same real Slurm cluster, in the same run.
+
+One cluster of the test-bed (Debian's Slurm, 128 cores), reached over ssh by a `tide up` of its own. Each round runs both ways, in turn:
+
+- plain: one `sbatch` after another in one shell loop (`--parsable`, output to a file each), then `squeue` until none is left.
+- network: one bulk submission by the SDK, then the jobs' page until all have ended, their logs fetched, metered and billed.
+
+Ratios are network over plain: bulk_ratio of the seconds until all were accepted (the platform's word is durable then), end_to_end_ratio
+until all had ended. Also a reconcile tick with `--queue` jobs of the network's in the queue: seconds, and how often the controller was asked.
+
+    python -m benchmarks.slurm [--jobs 500] [--rounds 3] [--queue 5000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.calibration import calibrate
+
+from tidegrid.client import Tide
+from tidegrid.launch import testbed
+from tidegrid.launch.testbed.network import describe, install_keys
+
+CLUSTER = "alpha"
+SCRIPT = "true"
+LOOP = 'i=0; while [ $i -lt {jobs} ]; do sbatch --parsable -p cpu -n 1 --mem=64 -t 5 -o {out}/$i.out {script} || exit 1; i=$((i+1)); done'
+
+
+@contextmanager
+def server(home: Path, network: str) -> Iterator[Tide]:
+    (home / "network.yaml").write_text(network)
+    log = (home / "up.log").open("wb")
+    command = [sys.executable, "-m", "tidegrid.cli.main", "up", "--home", str(home), "--port", "0", "--quiet"]
+    environment = {k: v for k, v in os.environ.items() if k != "TIDE_HOME"}
+    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    try:
+        end = time.monotonic() + 60
+        while not (home / "server.json").exists():
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError((home / "up.log").read_text())
+            time.sleep(0.05)
+        url = json.loads((home / "server.json").read_text())["url"]
+        with Tide(url, (home / "admin.token").read_text().strip()) as tide:
+            tide.apply_network(network)
+            while not any(c["name"] == CLUSTER and c["health"] == "up" for c in tide.clusters()):
+                time.sleep(0.05)
+            yield tide
+    finally:
+        process.terminate()
+        process.wait(40)
+        log.close()
+
+
+def plain(bed: testbed.Testbed, jobs: int, out: Path) -> dict[str, float]:
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    script = out / "job.sh"
+    script.write_text(f"#!/bin/sh\n{SCRIPT}\n")
+    began = time.perf_counter()
+    text = LOOP.format(jobs=jobs, out=shlex.quote(str(out)), script=shlex.quote(str(script)))
+    done = bed.run(CLUSTER, "sh", "-c", text, seconds=600)
+    accepted = time.perf_counter() - began
+    assert done.returncode == 0 and len(done.stdout.split()) == jobs, done.stderr[-500:]
+    while bed.run(CLUSTER, "squeue", "-h", "-o", "%i").stdout.strip():
+        time.sleep(0.1)
+    return {"accepted_s": accepted, "ended_s": time.perf_counter() - began}
+
+
+def network(tide: Tide, jobs: int) -> dict[str, float]:
+    body = {"app": "script", "params": {"script": SCRIPT}, "resources": {"cores": 1, "memory_mib": 64, "wall_s": 300}}
+    began = time.perf_counter()
+    made = tide.submit_many([body] * jobs)
+    accepted = time.perf_counter() - began
+    last, ran = made[-1].id, 0.0
+    while True:
+        open_ = [s for s in ("pending", "queued", "running", "finishing") if any(True for _ in tide.jobs(state=s, page=1))]
+        if not ran and not {"pending", "queued", "running"} & set(open_):
+            ran = time.perf_counter() - began
+        if not open_:
+            break
+        time.sleep(0.1)
+    seconds = time.perf_counter() - began
+    assert tide.job(last).state == "succeeded"
+    assert not any(True for _ in tide.jobs(state="failed", page=1))
+    return {"accepted_s": accepted, "ran_s": ran, "ended_s": seconds}
+
+
+def measure(jobs: int, rounds: int) -> dict[str, Any]:
+    directory = Path(tempfile.mkdtemp(prefix="tide-bench-"))
+    bed = testbed.up(directory / "bed", 1, False, bound=True)
+    try:
+        home = directory / "home"
+        home.mkdir(mode=0o700)
+        install_keys(bed, home)
+        ways: dict[str, list[dict[str, float]]] = {"plain": [], "network": []}
+        with server(home, describe(bed, roots=directory / "roots")) as tide:
+            network(tide, 20)  # connections made, nothing cold
+            for _ in range(rounds):
+                ways["plain"].append(plain(bed, jobs, directory / "plain"))
+                ways["network"].append(network(tide, jobs))
+            assert tide.journal_check()["balanced"]
+    finally:
+        bed.down()
+        shutil.rmtree(directory, ignore_errors=True)
+    return {"jobs": jobs, "rounds": rounds, **summary(ways)}
+
+
+def summary(ways: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        name: {k: [round(r[k], 3) for r in runs] for k in runs[0]} for name, runs in ways.items()
+    }
+    for what, ratio in (("accepted_s", "bulk_ratio"), ("ended_s", "end_to_end_ratio")):
+        pairs = [n[what] / p[what] for p, n in zip(ways["plain"], ways["network"], strict=True)]
+        out[ratio] = {"median": round(statistics.median(pairs), 3), "least": round(min(pairs), 3), "most": round(max(pairs), 3)}
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    print(json.dumps({"calibration": calibrate(), **measure(args.jobs, args.rounds)}))
+
+
+if __name__ == "__main__":
+    main()
