@@ -233,3 +233,18 @@ async def test_load_shows_capacity_use_and_queue(site: Any, connector: Any, watc
     await connector.cancel(running.name, "")
     await connector.cancel(waiting.name, "")
     await watch.until_ended(running.name)
+
+
+async def test_small_files_travel_many_at_a_time(connector: Any) -> None:
+    """In one round trip where the site allows, and byte by byte as they are."""
+    at = "many/files"
+    text = {"script": b"#!/bin/sh\necho 'a b' $x \\ `d`\n", "no newline": b"end", "empty": b"", "mark": b"\n0123 0\n.\n-\n"}
+    raw = {"bytes": bytes(range(256)) * 9, "not-utf8": b"\xff\xfe\n.\n"}
+    await connector.files.write_many(at, text, mode=0o700)
+    await connector.files.write_many(at, raw)
+    names = [*text, "gone", *raw]
+    assert await connector.files.read_many([f"{at}/{n}" for n in names]) == {f"{at}/{n}": d for n, d in (text | raw).items()}
+    await connector.files.write_many(at, {"script": b"anew"})
+    assert await connector.files.read_many([f"{at}/script"]) == {f"{at}/script": b"anew"}
+    assert len(await connector.files.glob(at, ["*"])) == len(text | raw), "temporary files stayed"
+    await connector.files.remove("many/files")

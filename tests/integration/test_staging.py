@@ -301,7 +301,7 @@ def test_fetching_goes_on_where_it_stopped(world: World) -> None:
             world.fetch(a)
         assert set(world.results(a)) - {"a.txt"} <= {f".part-{b32(r['id'])}" for r in rows(world, a)}
     assert world.fetch(a).files == 2
-    assert world.files.offsets == [0, 0, 1 << 20, 2 << 20]
+    assert world.files.offsets == [0, 1 << 20, 2 << 20]  # of the big one; small ones come whole
     assert world.results(a) == {"a.txt": b"A", "big.txt": BIG}
 
 
@@ -317,13 +317,13 @@ def test_a_damaged_part_at_home_is_fetched_anew(world: World) -> None:
     assert world.results(a) == {"big.txt": BIG}
 
 
-STEPS = ["_sync_and_hash", "_name", "_close"]
+STEPS = [(1 << 20, "_keep"), (1 << 20, "_keep_all"), (1 << 20, "_close"), (0, "_sync_and_hash"), (0, "_name"), (0, "_close")]
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("small", "step"), STEPS)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_crash_at_any_step_costs_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
+    world: World, monkeypatch: pytest.MonkeyPatch, small: int, step: str, after: bool
 ) -> None:
     a = world.attempt()
     world.produce(a, {"work/a.txt": b"A", "work/b.txt": b"B", "log/0.out": b"o"})
@@ -347,6 +347,7 @@ def test_a_crash_at_any_step_costs_nothing(
     with monkeypatch.context() as m:
         m.setattr(where, step, crashing_async if step == "_close" else crashing)
         m.setattr(staging, "BATCH", 1)
+        m.setattr(staging, "SMALL", small)
         with pytest.raises(Crash):
             world.fetch(a)
     world.staging = Staging(world.ctx)

@@ -152,6 +152,14 @@ class SiteFiles(Protocol):
         """Temporary name, fsync, rename; parents are made (0700). NoSpace where the disk is full."""
         ...
 
+    async def write_many(self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600) -> None:
+        """Small files into one directory, each as `write` does it, in as few round trips as the site allows."""
+        ...
+
+    async def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
+        """Small regular files whole, by path, in as few round trips; those that are not there are left out."""
+        ...
+
     async def put(self, local: str, path: str, *, offset: int = 0) -> int:
         """Copy a local file there from `offset` on; bytes now there. NoSpace where the disk is full."""
         ...

@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from tidegrid.connectors.contract import Claim, FileInfo, SiteRefused, SiteUnsure, SpoolEntry
@@ -49,6 +49,12 @@ class LocalFiles:
 
     async def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         await self._run(self._write, path, data, mode)
+
+    async def write_many(self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600) -> None:
+        await self._run(self._write_many, directory, dict(files), mode)
+
+    async def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
+        return await self._run(self._read_many, tuple(paths))
 
     async def put(self, local: str, path: str, *, offset: int = 0) -> int:
         return await self._run(self._put, local, path, offset, limited=False)
@@ -132,6 +138,17 @@ class LocalFiles:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary, dir_fd=at)
                 raise
+
+    def _write_many(self, directory: str, files: dict[str, bytes], mode: int) -> None:
+        for name, data in files.items():
+            self._write(f"{directory}/{name}", data, mode)
+
+    def _read_many(self, paths: tuple[str, ...]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError, InvalidInput), os.fdopen(self._open(path), "rb") as f:
+                found[path] = f.read()
+        return found
 
     def _put(self, local: str, path: str, offset: int) -> int:
         *parents, name = _parts(path)

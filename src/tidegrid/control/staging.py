@@ -185,6 +185,7 @@ class Staging:
             done: list[tuple[int, str, int]] = []
             failed: list[tuple[int, str, str]] = []
             try:
+                todo = await self._fetch_small(connector.files, todo, home, done)
                 for row in todo:
                     try:
                         sha, size = await self._fetch(connector.files, row, home / row["path"])
@@ -253,13 +254,40 @@ class Staging:
             "created_at": self.ctx.now(),
         }
 
+    async def _fetch_small(
+        self, files: SiteFiles, rows: Sequence[Row], home: Path, done: list[tuple[int, str, int]]
+    ) -> list[Row]:
+        """Bring small files home many at a time; those that are left for `_fetch`, which says what is wrong with them."""
+        small = [r for r in rows if r["size"] <= SMALL and not r["offset"]]
+        left = [r for r in rows if r["size"] > SMALL or r["offset"]]
+        while small:
+            batch: list[Row] = []
+            total = 0
+            while small and len(batch) < BATCH and (not batch or total + small[0]["size"] <= 4 * SMALL):
+                total += small[0]["size"]
+                batch.append(small.pop(0))
+            found = await files.read_many([r["site_path"] for r in batch])
+            left += [r for r in batch if r["site_path"] not in found]
+            arrived = [(r, home / r["path"], found[r["site_path"]]) for r in batch if r["site_path"] in found]
+            taken = await asyncio.to_thread(_keep_all, [(self._own_temporary(r, t), t, d) for r, t, d in arrived])
+            for (row, _, data), sha in zip(arrived, taken, strict=True):
+                if sha:
+                    done.append((row["id"], sha, len(data)))
+                else:
+                    left.append(row)
+        return left
+
+    def _own_temporary(self, row: Row, target: Path) -> Path:
+        """A file of this server's own: one that was stopped may go on with its part when it wakes up."""
+        name = _temporary(row, target)
+        return name.with_name(f"{name.name}.{self.ctx.token}") if self.ctx.token else name
+
     async def _fetch(self, files: SiteFiles, row: Row, target: Path) -> tuple[str, int]:
         """Bring one file home under a temporary name, check it, then give it its name; (hash, bytes)."""
         await asyncio.to_thread(make_directory, target.parent)
-        temporary = target.parent / f"{results.TEMPORARY}{b32(row['id'])}"
-        if self.ctx.token:  # a file of one's own: a server that was stopped may go on with its part when it wakes up
-            before, temporary = temporary.name, temporary.with_name(f"{temporary.name}.{self.ctx.token}")
-            await asyncio.to_thread(_go_on, before, temporary)
+        before, temporary = _temporary(row, target), self._own_temporary(row, target)
+        if before != temporary:
+            await asyncio.to_thread(_go_on, before.name, temporary)
         theirs = await files.sha256(row["site_path"])
         if await asyncio.to_thread(_is, target, theirs):
             return theirs, await asyncio.to_thread(_size, target)  # a crash came between its name and its row
@@ -391,6 +419,41 @@ def _sync_and_hash(path: Path) -> str:
     with path.open("rb") as f:
         os.fsync(f.fileno())
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _temporary(row: Row, target: Path) -> Path:
+    return target.parent / f"{results.TEMPORARY}{b32(row['id'])}"
+
+
+def _keep_all(files: Sequence[tuple[Path, Path, bytes]]) -> list[str]:
+    """Write whole small files under their temporary names, durably, and name them; the hash of each, empty where something
+    is in its way."""
+    out: list[str] = []
+    for temporary, target, data in files:
+        sha = hashlib.sha256(data).hexdigest()
+        try:
+            make_directory(target.parent)
+            if not _is(target, sha):
+                _keep(temporary, target, data)
+        except OSError:  # as in `_fetch`, which says what it is
+            sha = ""
+        out.append(sha)
+    for parent in {target.parent for (_, target, _), sha in zip(files, out, strict=True) if sha}:
+        mine = {t.name.split(".")[1] for t, _, _ in files}  # what an earlier holder of the cluster left goes too
+        for left in parent.glob(f"{results.TEMPORARY}*"):
+            if left.name.split(".")[1] in mine:
+                left.unlink(missing_ok=True)
+        sync_directory(parent)
+    return out
+
+
+def _keep(temporary: Path, target: Path, data: bytes) -> None:
+    with space(target, len(data)):
+        with temporary.open("wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.link(temporary, target)
 
 
 def _name(temporary: Path, target: Path, sha: str) -> None:

@@ -267,7 +267,6 @@ class Submitter:
         variables = await self.picture.variables(app, attempt["cluster"], attempt["partition"])
         script = app.render(spec.params, variables)
         await self.staging.stage_in(connector, attempt, spec, app)
-        await connector.files.write(f"{directory}/{COMMAND_FILE}", script.encode())
         job = render_job(
             self.template,
             attempt=b32(attempt["id"]),
@@ -278,7 +277,8 @@ class Submitter:
             wait_s=self.ctx.settings.permit_wait,
             array=bool(spec.array),
         )
-        await connector.files.write(f"{directory}/{BATCH_FILE}", job.encode(), mode=0o700)
+        files = {COMMAND_FILE: script.encode(), BATCH_FILE: job.encode()}
+        await connector.files.write_many(directory, files, mode=0o700)
         r = spec.resources
         return SubmitRequest(
             name=native_name(attempt["id"]),
