@@ -382,7 +382,7 @@ class Load:
 
     rows: int = 2000
     seconds: int = 15
-    _FIELDS = "Partition State TimeLeft TimeLimit NumCPUs tres-alloc"
+    _FIELDS = "Partition State TimeLeft TimeLimit NumCPUs tres-alloc NumNodes tres-per-node tres-per-job"
 
     @property
     def command(self) -> str:
@@ -393,14 +393,16 @@ class Load:
         rows = []
         for line in checked("squeue", answer).splitlines()[: self.rows]:
             cells = line.split("|")
-            if len(cells) < 6:
+            if len(cells) < 9:
                 continue
             wall = seconds(cells[3]) or 0
             tres = dict(p.partition("=")[::2] for p in cells[5].split(","))
+            # a cluster that does not account for GPUs leaves them out of the allocation
+            asked = _asked_gpus(cells[7]) * int(cells[6] or 1) or _asked_gpus(cells[8])
             rows.append(
                 LoadRow(
                     cells[0].split(",")[0], cells[1] == "RUNNING", seconds(cells[2]) or 0, wall, int(cells[4] or 0),
-                    _mib(tres.get("mem", "0")), int(tres.get("gres/gpu", "0") or 0),
+                    _mib(tres.get("mem", "0")), int(tres.get("gres/gpu", "0") or 0) or asked,
                 )
             )  # fmt: skip
         return rows
@@ -410,6 +412,7 @@ class Load:
 
 _SPAN = re.compile(r"^(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)$")
 _GPU = re.compile(r"(?:^|,)gpu(?::([^:,(]+))?:(\d+)")
+_ASKED = re.compile(r"(?:^|[,:/])gpu(?::[^:=,(]*[^\d:=,(][^:=,(]*)?(?:[:=](\d+))?(?=$|[,(])")
 _UNITS = {"": 1 / (1 << 20), "K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0 * 1024}
 
 
@@ -430,6 +433,11 @@ def gpus(text: str) -> dict[str, int]:
     for kind, count in _GPU.findall(text):
         found[kind] = found.get(kind, 0) + int(count)
     return found
+
+
+def _asked_gpus(text: str) -> int:
+    """GPUs in `gres:gpu:a100:2`, `gres/gpu:a100=2` or `gres/gpu:2`: releases write it differently; a bare `gpu` is one."""
+    return sum(int(count or 1) for count in _ASKED.findall(text))
 
 
 def _mib(text: str) -> int:

@@ -27,11 +27,11 @@ def facts_of(config: Mapping[str, str]) -> Facts:
     """From `scontrol show config`."""
     tasks = config.get("taskplugin", "")
     memory = "none"
-    if config.get("constrainramspace") == "yes" and "cgroup" in tasks:
+    if config.get("constrainramspace", "").lower() == "yes" and "cgroup" in tasks:
         memory = "cgroup"
     elif "OverMemoryKill" in config.get("jobacctgatherparams", ""):
         memory = "polled"
-    cores = "cgroup" if "cgroup" in tasks and config.get("constraincores") == "yes" else "none"
+    cores = "cgroup" if "cgroup" in tasks and config.get("constraincores", "").lower() == "yes" else "none"
     if cores == "none" and "affinity" in tasks:
         cores = "affinity"
     return Facts(
