@@ -273,6 +273,36 @@ class FakePlatform:
             "charged": {"amount": "0.05", "currency": "CNY"}, "differences": found, "left_off": 0,
         }  # fmt: skip
 
+    def _account(self, actor: Actor, **cols: Any) -> View:
+        view = {"id": "acct-0000000000001", "cluster": "east", "user": "pool01", "uid": 1001, "root": "/home/pool01/tide",
+                "account": "", "qos": "", "kind": "pool", "state": "free", "trouble": "", "live_attempts": 0,
+                "created_at": iso(self.now()), "retired_at": None, **cols}  # fmt: skip
+        return view if actor.is_operator else {k: v for k, v in view.items() if k != "binding"}
+
+    async def site_accounts(self, actor: Actor, *, cluster: str | None = None, retired: bool = False) -> list[View]:
+        return [self._account(actor)] if cluster in (None, "east") else []
+
+    async def site_account_add(self, actor: Actor, body: View) -> View:
+        self._called("site_account_add")
+        return self._account(actor, user=body["user"], cluster=body["cluster"])
+
+    async def site_account_bind(
+        self, actor: Actor, account: str, org: str, project: str | None = None, until: int | None = None
+    ) -> View:
+        await self._org(actor, org)
+        bound = {"org": org, "project": project, "valid_from": iso(self.now()), "valid_until": iso(until), "bound_by": actor.user}
+        return self._account(actor, state="bound", binding=bound)
+
+    async def site_account_release(self, actor: Actor, account: str) -> View:
+        return self._account(actor)
+
+    async def site_account_retire(self, actor: Actor, account: str) -> View:
+        return self._account(actor, state="retired")
+
+    async def site_account_bindings(self, actor: Actor, account: str) -> list[View]:
+        return [{"org": "acme", "project": None, "valid_from": iso(self.now()), "valid_until": None, "bound_by": "admin",
+                 "released_by": None}]  # fmt: skip
+
     async def _org(self, actor: Actor, org: str) -> int:
         row = await self.store.read(lambda c: orgs.get_org(c, org))
         if row is None or not sees(actor, row["id"]):

@@ -25,7 +25,8 @@ ENVIRONMENTS = ("clean", "login")
 
 def slurm(t: Table) -> dict[str, Any]:
     """Settings of a Slurm cluster. host: empty for this machine; identity: the *name* of the private key, which the server
-    looks up among its secrets; host_keys: the login node's public keys, of which one must be shown; root: absolute."""
+    looks up among its secrets; host_keys: the login node's public keys, of which one must be shown; root: absolute; shared: every
+    organisation's jobs may run as `user` (so it is unless said otherwise); if not, only through accounts bound to them."""
     out: dict[str, Any] = {
         "root": t.get("root", _absolute) or "/",
         "slurm_conf": t.get("slurm_conf", _absolute, ""),
@@ -36,6 +37,8 @@ def slurm(t: Table) -> dict[str, Any]:
         "options": t.get("options", _list(_option), []),
         "environment": t.get("environment", _one_of(ENVIRONMENTS), "clean"),
     }
+    if t.has("shared"):
+        out["shared"] = t.get("shared", _truth)
     if t.has("host"):
         out |= {
             "host": t.get("host", _matching(_HOST, "host name")),
@@ -66,6 +69,12 @@ def _absolute(value: Any) -> str:
     if len(value) > 80:
         raise ValueError("the path is longer than 80 characters; job directories come below it")
     return value.rstrip("/") or "/"
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither true nor false")
+    return value
 
 
 def _path(value: Any) -> str:

@@ -13,7 +13,20 @@ from typing import Annotated
 import typer
 
 from tidegrid import __version__
-from tidegrid.cli import accounts, context, files, incidents, jobs, launching, money, network, submit, testbed, watch
+from tidegrid.cli import (
+    accounts,
+    context,
+    files,
+    incidents,
+    jobs,
+    launching,
+    money,
+    network,
+    site_accounts,
+    submit,
+    testbed,
+    watch,
+)
 from tidegrid.domain.errors import TideError
 
 app = typer.Typer(
@@ -25,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (launching, network, incidents, submit, jobs, watch, files, money, accounts, testbed):
+for module in (launching, network, incidents, submit, jobs, watch, files, money, accounts, site_accounts, testbed):
     module.register(app)
 
 INTERRUPTED = 130

@@ -77,3 +77,31 @@ class Operations(Calls):
 
     def revoke_token(self, org: str, token_id: str) -> None:
         self._t.json("DELETE", f"/orgs/{quoted(org)}/tokens/{quoted(token_id)}")
+
+    # Accounts at centres -----------------------------------------------------------------------------------------------
+
+    def site_accounts(self, *, cluster: str | None = None, retired: bool = False) -> list[View]:
+        params = {"cluster": cluster, **({"retired": "true"} if retired else {})}
+        found: list[View] = self._view("GET", "/site-accounts", params=params)["items"]
+        return found
+
+    def add_site_account(self, cluster: str, user: str, *, identity: str, root: str, **more: str) -> View:
+        """identity: the name of the server's secret that holds its key. more: account, qos (Slurm's), kind (pool, dedicated)."""
+        body = {"cluster": cluster, "user": user, "identity": identity, "root": root, **more}
+        return self._view("POST", "/site-accounts", retry=False, json=body)
+
+    def bind_site_account(self, account: str, org: str, *, project: str | None = None, until: str | None = None) -> View:
+        """until: ISO 8601 with a zone; None: until it is released."""
+        body = {"org": org, "project": project, "until": until}
+        return self._view("POST", f"/site-accounts/{quoted(account)}/bindings", retry=False, json=body, timeout=660.0)
+
+    def release_site_account(self, account: str) -> View:
+        """Its root is cleaned, which may take minutes."""
+        return self._view("POST", f"/site-accounts/{quoted(account)}/release", timeout=660.0)
+
+    def retire_site_account(self, account: str) -> View:
+        return self._view("POST", f"/site-accounts/{quoted(account)}/retire", timeout=660.0)
+
+    def site_account_bindings(self, account: str) -> list[View]:
+        """Whose it was when, oldest first."""
+        return self._items(f"/site-accounts/{quoted(account)}/bindings")

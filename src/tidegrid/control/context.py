@@ -67,9 +67,14 @@ class Context:
     connectors: dict[str, Connector] = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
     events: dict[str, asyncio.Event] = field(default_factory=dict)
+    locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     _writing: threading.local = field(default_factory=threading.local)
     sending: set[int] = field(default_factory=set)  # attempts whose submission this process has under way
     said: set[tuple[int, str]] = field(default_factory=set)  # anomalies already recorded by this process
+
+    def lock(self, name: str) -> asyncio.Lock:
+        """Of this process, for what must not be done twice at a time."""
+        return self.locks.setdefault(name, asyncio.Lock())
 
     def event(self, name: str) -> asyncio.Event:
         """What a loop waits on: `submit`, `fetch`, or a cluster's name."""

@@ -13,7 +13,7 @@ import numpy as np
 from tidegrid.catalog import document
 from tidegrid.catalog.document import Application
 from tidegrid.catalog.network_model import Network, Partition, from_json, price_rows
-from tidegrid.control import views
+from tidegrid.control import access, views
 from tidegrid.control.context import Context
 from tidegrid.control.failover import FAILURES_TO_BREAK
 from tidegrid.control.intake import Wanted
@@ -159,10 +159,18 @@ class Picture:
     async def requests(self, rows: Sequence[Row], specs: Sequence[JobSpec]) -> list[Request]:
         """What placement needs of parts that wait."""
         history = await self._histories({s.app for s in specs})
+        may = await access.access(self.ctx, await self.network())
         return [
-            self._request(r["id"], s, len(expand(r["tasks"])), history[s.app], tuple(r["excluded"].split()))
+            dataclasses.replace(
+                self._request(r["id"], s, len(expand(r["tasks"])), history[s.app], tuple(r["excluded"].split())),
+                closed=may.closed(r["org_id"], r["project_id"]),
+            )
             for r, s in zip(rows, specs, strict=True)
         ]
+
+    def private(self) -> frozenset[str]:
+        """Clusters whose own account is nobody's."""
+        return access.private_clusters(self._network)
 
     async def _histories(self, apps: set[str]) -> dict[str, Any]:
         """Run time / wall time of recent good runs, by application; read again after HISTORY_S."""
@@ -203,14 +211,18 @@ class Picture:
         """Pure; called in a thread."""
         return placement.decide(requests, snapshot)
 
-    async def admission(self, wanted: Sequence[Wanted]) -> list[int]:
+    async def admission(self, wanted: Sequence[Wanted], org_id: int) -> list[int]:
         """Micro-yuan to reserve for each: the full wall time at the cheapest offer of the network as it is when all of it
         is up. InvalidInput (job.impossible) with every reason where no partition could ever take one."""
         snapshot = await self._whole()
+        may = dataclasses.replace(await access.access(self.ctx, await self.network()), mute=frozenset())
         requests = [
-            dataclasses.replace(self._request(i, w.spec, len(w.tasks), _NOTHING), objective="cheapest", excluded=())
+            dataclasses.replace(
+                self._request(i, w.spec, len(w.tasks), _NOTHING), objective="cheapest", excluded=(),
+                closed=may.closed(org_id, w.spec.project),
+            )
             for i, w in enumerate(wanted)
-        ]
+        ]  # fmt: skip
         out = []
         for i, decision in enumerate(placement.decide(requests, snapshot, k=1)):
             if decision.best is None:
@@ -232,14 +244,18 @@ class Picture:
             raise Conflict("network.none", "no network has been set up here", hint="`tide network apply FILE`")
         return dataclasses.replace(snapshot, health=np.zeros_like(snapshot.health))
 
-    async def offers(self, wanted: Wanted) -> dict[str, Any]:
+    async def offers(self, wanted: Wanted, org_id: int) -> dict[str, Any]:
         """Where it could run now, best first, and why not elsewhere."""
         snapshot = await self.snapshot()
         if snapshot is None or not snapshot.partitions:
             await self._whole()
         assert snapshot is not None
         history = await self._histories({wanted.spec.app})
-        request = self._request(0, wanted.spec, len(wanted.tasks), history[wanted.spec.app])
+        may = await access.access(self.ctx, await self.network())
+        request = dataclasses.replace(
+            self._request(0, wanted.spec, len(wanted.tasks), history[wanted.spec.app]),
+            closed=may.closed(org_id, wanted.spec.project),
+        )
         decision = placement.decide([request], snapshot, k=len(snapshot.partitions))[0]
         offers = [
             {

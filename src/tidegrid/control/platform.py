@@ -20,6 +20,7 @@ from tidegrid.control.context import Context
 from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
 from tidegrid.control.settlement import Settlement
+from tidegrid.control.site_accounts import SiteAccounts
 from tidegrid.control.staging import Staging
 from tidegrid.domain.actor import Actor, require_change_job
 from tidegrid.domain.errors import Conflict, InvalidInput, NotFound, Unreachable
@@ -35,7 +36,7 @@ View = dict[str, Any]
 MAX_BULK = 1000
 
 
-class Platform(Settlement):
+class Platform(Settlement, SiteAccounts):
     """Everything below the server. The loops run beside it (`control.loops`)."""
 
     def __init__(self, ctx: Context, picture: Picture, staging: Staging) -> None:
@@ -45,6 +46,7 @@ class Platform(Settlement):
         self.home: Path = ctx.home
         self._apps: dict[tuple[str, str], Application] = {}
         self.on_network: Callable[[], Awaitable[None]] | None = None  # connects what a new network document names
+        self.try_account: Callable[[str, Mapping[str, Any]], Awaitable[int]] | None = None  # logs in; the uid there
 
     def now(self) -> int:
         return self.ctx.now()
@@ -95,7 +97,7 @@ class Platform(Settlement):
                 raise
             if i % 50 == 49:
                 await asyncio.sleep(0)
-        prices = await self.picture.admission(parsed)
+        prices = await self.picture.admission(parsed, actor.org_id)
         return [intake.with_reserve(w, p) for w, p in zip(parsed, prices, strict=True)]
 
     async def _views(self, actor: Actor, known: Mapping[Any, Any]) -> list[View]:
@@ -113,7 +115,7 @@ class Platform(Settlement):
     async def offers(self, actor: Actor, body: View) -> View:
         application = await self._named(str(body["app"]))
         wanted = intake.parse_body(body, application)
-        return await self.picture.offers(wanted)
+        return await self.picture.offers(wanted, actor.org_id)
 
     # Jobs ---------------------------------------------------------------------------------------------------------
 

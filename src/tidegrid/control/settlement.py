@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from tidegrid.domain.ids import show
 from tidegrid.domain.lease import cluster_role
 from tidegrid.domain.money import MS_PER_HOUR
 from tidegrid.rating.reconciliation import MENDABLE, Accounted, Difference, Metered, Report, compare
-from tidegrid.store import attempts, clusters, events, leases, usage
+from tidegrid.store import attempts, clusters, events, leases, site_accounts, usage
 from tidegrid.store.attempts import Stored
 
 View = dict[str, Any]
@@ -109,7 +109,8 @@ def _report(conn: Connection, cluster: str, told: Statement, since: int, until: 
     for key, of in rows.items():
         if key not in known:
             metered.append(_metered(key[0], Execution(key[1], key[2]), of, running=False))
-    accounted = [_accounted(a, stored, here) for a in told.allocations]
+    users = {r["id"]: r["unix_user"] for r in site_accounts.page(conn, [cluster], retired=True)}
+    accounted = [_accounted(a, stored, here, users) for a in told.allocations]
     return compare(metered, accounted, since, until, told.site_time_us)
 
 
@@ -137,17 +138,25 @@ def _metered(attempt_id: int, e: Execution, rows: Sequence[usage.Row], running: 
     )
 
 
-def _accounted(a: Allocation, stored: dict[int, Stored], here: dict[int, Stored]) -> Accounted:
+def _accounted(a: Allocation, stored: dict[int, Stored], here: dict[int, Stored], users: Mapping[int, str]) -> Accounted:
+    """users: of the cluster's further accounts, by id. A job that bears an attempt's name and ran as another account is not it."""
     owner = attempt_of(a.name)
     note = ""
-    if owner is not None and owner not in stored:
+    if owner is None and a.name.startswith("tg-probe-"):
+        note = "a probe of this platform"
+    elif owner is not None and owner not in stored:
         note = "of another installation of this platform"
     elif owner is not None and owner not in here:
         note = f"{show('att', owner)} was sent to {stored[owner].row['cluster']}"
+    elif owner is not None:
+        account = stored[owner].row["account_id"]
+        right = a.user == users.get(account) if account is not None else a.user not in users.values()
+        note = "" if right else f"carries the name of {show('att', owner)}, which ran under another account"
     return Accounted(
-        attempt_id=owner if owner in here else None, task=a.event.task, id=a.id, base=a.event.native_id, name=a.name,
-        ended_at=a.event.ended_at, started_at=a.event.started_at, elapsed_ms=a.elapsed_ms, submitted_at=a.submitted_at,
-        cores=a.cores, gpus=a.gpus, memory_mib=a.memory_mib, user=a.user, account=a.account, note=note,
+        attempt_id=owner if owner in here and not note else None, task=a.event.task, id=a.id, base=a.event.native_id,
+        name=a.name, ended_at=a.event.ended_at, started_at=a.event.started_at, elapsed_ms=a.elapsed_ms,
+        submitted_at=a.submitted_at, cores=a.cores, gpus=a.gpus, memory_mib=a.memory_mib, user=a.user, account=a.account,
+        note=note,
     )  # fmt: skip
 
 

@@ -19,8 +19,9 @@ from sqlalchemy import Connection
 from tidegrid import ledger
 from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure, SubmitRequest
+from tidegrid.connectors.rooted import below, located
 from tidegrid.connectors.script import BATCH_FILE, COMMAND_FILE, render_job
-from tidegrid.control import intake
+from tidegrid.control import access, intake
 from tidegrid.control.acting import Held, acting
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
@@ -120,6 +121,7 @@ class Submitter:
         why, notes = [], []
         still = jobs.still_to_place(conn, [r["id"] for r in rows])
         ours: dict[str, Held | None] = {}
+        private = self.picture.private() if self.picture is not None else frozenset()
         for row, spec, decision in zip(rows, specs, chosen, strict=True):
             part = still.get(row["id"])
             if part is None:
@@ -128,11 +130,17 @@ class Submitter:
             if best is None:
                 self._wait(conn, row, decision.why_not(), ctx.settings.resubmit, now)
                 continue
+            account, lacking = access.pick(conn, ctx, best.cluster, private, row["org_id"], row["project_id"], now)
+            if lacking:
+                self._wait(conn, row, lacking, ctx.settings.resubmit, now)
+                continue
             if best.cluster not in ours:
                 found = ctx.held.get(cluster_role(best.cluster))
                 ours[best.cluster] = found if found is not None and found.still(conn) else None
             held = ours[best.cluster]
             attempt = self._attempt(row, part, spec, best, now)
+            if account is not None:
+                attempt |= {"account_id": account["id"], "directory": below(account["unix_user"], attempt["directory"])}
             if held is not None:
                 attempt["sender"] = held.token
                 ctx.sending.add(attempt["id"])
@@ -177,6 +185,7 @@ class Submitter:
             "tasks": part["tasks"],
             "sender": 0,
             "directory": directory_of(row["org_id"], row["job_id"], id_),
+            "account_id": None,
             "movable": spec.movable if spec.movable is not None else long,
             "restartable": spec.restartable,
             "created_at": now,
@@ -267,11 +276,12 @@ class Submitter:
         variables = await self.picture.variables(app, attempt["cluster"], attempt["partition"])
         script = app.render(spec.params, variables)
         await self.staging.stage_in(connector, attempt, spec, app)
+        root, place = located(connector.files, directory)
         job = render_job(
             self.template,
             attempt=b32(attempt["id"]),
-            directory=directory,
-            root=connector.files.root,
+            directory=place,
+            root=root,
             movable=attempt["movable"],
             restartable=attempt["restartable"],
             wait_s=self.ctx.settings.permit_wait,

@@ -29,6 +29,8 @@ class Permission(StrEnum):
     ORGS_WRITE = "orgs:write"
     MONEY_WRITE = "money:write"  # deposits
     JOURNAL_READ = "journal:read"
+    SITES_READ = "sites:read"  # Unix accounts at centres: an operator all, a provider those at its own
+    SITES_WRITE = "sites:write"
 
 
 class Role(StrEnum):
@@ -45,7 +47,7 @@ _LOOK = frozenset({_P.JOBS_READ, _P.CATALOG_READ, _P.EVENTS_READ, _P.USAGE_READ,
 GRANTS: dict[Role, frozenset[Permission]] = {
     Role.USER: _LOOK | {_P.JOBS_WRITE},
     Role.PROJECT_ADMIN: _LOOK | {_P.JOBS_WRITE, _P.ACCOUNTS_READ, _P.ACCOUNTS_WRITE},
-    Role.PROVIDER: frozenset({_P.CATALOG_READ, _P.TOKENS_OWN}),
+    Role.PROVIDER: frozenset({_P.CATALOG_READ, _P.TOKENS_OWN, _P.SITES_READ}),
     Role.OPERATOR: frozenset(Permission),
     Role.AUDITOR: _LOOK | {_P.ACCOUNTS_READ},
 }

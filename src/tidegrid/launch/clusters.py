@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from tidegrid.catalog.network_model import Cluster
-from tidegrid.connectors.contract import Connector
+from tidegrid.connectors.contract import Connector, SiteRefused, SiteUnsure
 from tidegrid.connectors.embedded import launch as embedded
 from tidegrid.control.context import Context
 from tidegrid.control.loops import Loops
 from tidegrid.control.picture import Picture
-from tidegrid.domain.errors import Conflict, TideError
+from tidegrid.domain.errors import Conflict, InvalidInput, NotFound, TideError, Unreachable
 from tidegrid.domain.lease import cluster_role
 from tidegrid.launch import connect
-from tidegrid.store import clusters, events, leases, networks
+from tidegrid.store import clusters, events, leases, networks, site_accounts
 
 log = structlog.get_logger(__name__)
+Accounts = tuple[tuple[tuple[str, Any], ...], ...]
 Wrap = Callable[[str, Connector], Connector]
 WATCH_S = 0.5  # between two looks whether the supervisors live
 CONNECT_EVERY = 10  # such looks between two tries to connect a cluster whose secret was missing
@@ -46,6 +48,7 @@ class Network:
         self.home, self.data, self.place = home, ctx.home, place
         self.loops: Loops | None = None
         self._made: dict[str, Cluster] = {}
+        self._accounts: dict[str, Accounts] = {}  # as connected
         self._said: dict[str, str] = {}
         self._hash = ""  # of the network document that is connected
         self._syncing = asyncio.Lock()
@@ -57,7 +60,8 @@ class Network:
     async def _sync(self) -> None:
         network = await self.picture.network()
         wanted = {c.name: c for c in network.clusters} if network is not None else {}
-        for name in [n for n in self._made if n not in wanted or wanted[n] != self._made[n]]:
+        accounts = await self._site_accounts()
+        for name in [n for n in self._made if n not in wanted or wanted[n] != self._made[n] or self._moved(n, accounts)]:
             del self._made[name]
             if self.loops is not None:
                 self.loops.unwatch(name)
@@ -68,6 +72,7 @@ class Network:
                 await asyncio.to_thread(embedded.stop_supervisor, self._directory(name))
         for name, cluster in wanted.items():
             if name not in self._made:
+                self._accounts[name] = accounts.get(name, ())
                 await self._connect(cluster)
                 self._made[name] = cluster
         self._hash = network.hash if network is not None else ""
@@ -79,6 +84,35 @@ class Network:
             for name in names:
                 self._watch(name)
 
+    async def _site_accounts(self) -> dict[str, Accounts]:
+        """What is to be connected besides the clusters' own accounts."""
+        found = await self.ctx.store.read(site_accounts.in_service)
+        return {c: tuple(tuple((k, row[k]) for k in CONNECTS) for row in rows) for c, rows in found.items()}
+
+    def _moved(self, name: str, accounts: dict[str, Accounts]) -> bool:
+        return self._accounts.get(name, ()) != accounts.get(name, ())
+
+    async def try_account(self, name: str, row: Mapping[str, Any]) -> int:
+        """Log in with it, make its root, ask the controller; its numeric id there. TideErrors say what is wrong."""
+        cluster = self._made.get(name)
+        if cluster is None:
+            raise NotFound("cluster.unknown", f"there is no cluster {name!r}", hint="`tide cluster list` names them")
+        connector = connect.slurm(self.home, connect.of_account(cluster, row))
+        try:
+            answer = await connector.shell.run("id -u", timeout=20)
+            uid = int(answer.stdout.strip())
+            if uid != 0:
+                await connector.files.prepare()
+                await connector.probe()
+        except (SiteUnsure, SiteRefused, TideError, OSError, ValueError) as e:
+            raise Unreachable("site_account.unreachable", f"{row['unix_user']} at {name}: {e}",
+                              hint="check the key, that the account may log in, and that it may write its root") from None  # fmt: skip
+        finally:
+            await connector.close()
+        if uid == 0:
+            raise InvalidInput("site_account.root", f"{row['unix_user']} is root at {name}", hint="give an ordinary account")
+        return uid
+
     def _watch(self, name: str) -> None:
         if self.loops is not None and name not in self.loops.contacts and name in self.ctx.connectors:
             self.loops.watch(self.ctx.connectors[name])
@@ -89,7 +123,7 @@ class Network:
     async def _connect(self, cluster: Cluster) -> None:
         if cluster.connector == "slurm":
             try:
-                connector = connect.slurm(self.home, cluster)
+                connector = await self._slurm(cluster)
             except TideError as e:  # a missing key must not keep the other clusters from working
                 await self._trouble(cluster.name, e)
                 return
@@ -105,6 +139,25 @@ class Network:
             connector, files = connect.embedded(self._directory(cluster.name), cluster)
             await files.prepare()
         self.ctx.connectors[cluster.name] = self.wrap(cluster.name, connector) if self.wrap else connector
+
+    async def _look_for_accounts(self) -> None:
+        """Another server may have been told of some."""
+        accounts = await self._site_accounts()
+        if any(self._moved(name, accounts) for name in self._made) and not self._syncing.locked():
+            await self.sync()
+
+    async def _slurm(self, cluster: Cluster) -> Connector:
+        accounts = [dict(a) for a in self._accounts.get(cluster.name, ())]
+        if not accounts:
+            return connect.slurm(self.home, cluster)
+
+        async def owners(attempts: Sequence[int]) -> Mapping[int, str]:
+            return await self.ctx.store.read(lambda c: site_accounts.users_of(c, attempts))
+
+        connector, lacking = connect.pooled(self.home, cluster, accounts, owners)
+        for user, e in lacking.items():  # the others work
+            await self._trouble(f"{cluster.name}:{user}", e)
+        return connector
 
     async def start_supervisor(self, cluster: Cluster) -> None:
         directory = self._directory(cluster.name)
@@ -147,6 +200,8 @@ class Network:
                 continue  # somebody removed the home under the server: nothing may be started in it again
             try:
                 await self._follow()
+                if turn % CONNECT_EVERY == 0:
+                    await self._look_for_accounts()
             except TideError as e:
                 log.info("network.not_read", why=e.message)
             for name, cluster in list(self._made.items()):
@@ -165,3 +220,6 @@ class Network:
         if row is not None and row["hash"] != self._hash and not self._syncing.locked():
             self.picture.forget()
             await self.sync()
+
+
+CONNECTS = ("unix_user", "uid", "identity", "root", "native_account", "qos")

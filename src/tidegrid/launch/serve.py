@@ -93,6 +93,7 @@ async def network_of(options: Options, address: str = "") -> AsyncIterator[tuple
         where = f"{place}@{homes.host()}"
         network = Network(ctx, picture, options.home, where, wrap=options.wrap, supervise=options.supervise)
         platform.on_network = network.sync
+        platform.try_account = network.try_account
         await network.sync()
         me = {"name": name, "url": address, "host": homes.host(), "pid": os.getpid(), "version": __version__,
               "started_at": clock.now()}  # fmt: skip

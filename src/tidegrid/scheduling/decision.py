@@ -31,6 +31,7 @@ class Refusal(StrEnum):
     DRAINED = "drained"
     FAILING = "failing"
     NOT_INSTALLED = "not_installed"
+    NO_ACCOUNT = "no_account"
     NO_PRICE = "no_price"
     BALANCE = "balance"
     BUDGET = "budget"
@@ -49,6 +50,7 @@ TEXTS: Mapping[Refusal, str] = {
     Refusal.DRAINED: "are drained by an operator",
     Refusal.FAILING: "are drained for their failures, until probes succeed",
     Refusal.NOT_INSTALLED: "do not have the application",
+    Refusal.NO_ACCOUNT: "have no account there that is bound to you",
     Refusal.NO_PRICE: "have no price",
     Refusal.BALANCE: "cost more, at full wall time, than the balance covers",
     Refusal.BUDGET: "cost more, at full wall time, than the budget",

@@ -39,6 +39,8 @@ class Asks(Protocol):
     def constraints(self) -> Constraints: ...
     @property
     def excluded(self) -> tuple[str, ...]: ...
+    @property
+    def closed(self) -> tuple[str, ...]: ...
 
 
 class Feasibility:
@@ -57,20 +59,20 @@ class Feasibility:
         ]  # fmt: skip
         self._state = _union(len(s.partitions), state)
         self._limit = np.where(s.max_wall_s > 0, s.max_wall_s, np.iinfo(np.int64).max)
-        self._where: dict[tuple[Constraints, tuple[str, ...], str], Masks] = {}
+        self._where: dict[tuple[Constraints, tuple[str, ...], str, tuple[str, ...]], Masks] = {}
         self._fit: dict[tuple[tuple[int, ...], str], Masks] = {}
         self._long: dict[int, Masks] = {}
         self._verdict: dict[tuple[object, ...], Verdict] = {}
 
     def of(self, r: Asks) -> Verdict:
-        where_key, fit_key = (r.constraints, r.excluded, r.app), (r.need, r.gpu_type)
+        where_key, fit_key = (r.constraints, r.excluded, r.app, r.closed), (r.need, r.gpu_type)
         key = (where_key, fit_key, r.wall_s)
         known = self._verdict.get(key)
         if known is not None:
             return known
         where = self._where.get(where_key)
         if where is None:
-            where = self._where[where_key] = self._judge_where(r.constraints, r.excluded, r.app)
+            where = self._where[where_key] = self._judge_where(r.constraints, r.excluded, r.app, r.closed)
         fit = self._fit.get(fit_key)
         if fit is None:
             fit = self._fit[fit_key] = self._judge_fit(r.need, r.gpu_type)
@@ -87,7 +89,7 @@ class Feasibility:
         )
         return verdict
 
-    def _judge_where(self, c: Constraints, excluded: Sequence[str], app: str) -> Masks:
+    def _judge_where(self, c: Constraints, excluded: Sequence[str], app: str, closed: Sequence[str]) -> Masks:
         s, found = self.snapshot, []
         if c.arch:
             found.append((Refusal.ARCH, ~np.array([a in c.arch for a in s.archs], np.bool_)[s.arch]))
@@ -98,6 +100,8 @@ class Feasibility:
                 found.append((Refusal.NOT_LISTED, ~self._named(names)))
         if c.exclude or excluded:
             found.append((Refusal.EXCLUDED, self._named((*c.exclude, *excluded))))
+        if closed:
+            found.append((Refusal.NO_ACCOUNT, self._named(closed)))
         if app in s.apps:
             found.append((Refusal.NOT_INSTALLED, ~s.has_app(app)))
         return _union(len(s.partitions), found)

@@ -26,7 +26,7 @@ class Request:
     """One job, or one part of an array, to be placed.
 
     need: one task's, in the order of the snapshot's kinds (`snapshot.need_of`); tasks: how many of them; wall_s: limit in
-    seconds; excluded: clusters or partitions that refused it; run_p50_s, run_p90_s: predicted run time of one task at speed 1,
+    seconds; excluded: clusters or partitions that refused it; closed: clusters where its customer has no account; run_p50_s, run_p90_s: predicted run time of one task at speed 1,
     None for `runtime.predict` without history; balance: micro-yuan available, None for not asked; budget: micro-yuan at most;
     deadline_s: unix time by which it should have ended.
     """
@@ -39,6 +39,7 @@ class Request:
     tasks: int = 1
     constraints: Constraints = field(default_factory=Constraints)
     excluded: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
     run_p50_s: float | None = None
     run_p90_s: float | None = None
     input_bytes: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from tidegrid.server.fields import (
     Amount,
@@ -118,3 +118,24 @@ class DepositBody(Body):
     org: Name
     amount: Amount = Field(description="yuan")
     memo: Label = ""
+
+
+class SiteAccountBody(Body):
+    """A Unix account at a centre. identity: the *name* of a secret of the server; root: absolute, the account's own; account,
+    qos: Slurm's."""
+
+    cluster: Name
+    user: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]*$", max_length=32)]
+    identity: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=63)]
+    root: Annotated[str, Field(pattern=r"^/[!-~]+$", max_length=80)]
+    account: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]*$", max_length=64)] = ""
+    qos: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]*$", max_length=64)] = ""
+    kind: Literal["pool", "dedicated"] = "pool"
+
+
+class BindingBody(Body):
+    """To whom, and until when. project: null for all of the organisation's."""
+
+    org: Name
+    project: Name | None = None
+    until: AwareDatetime | None = None

@@ -16,6 +16,7 @@ BIGINT = (1 << 63) - 1
 JobId = Annotated[str, StringConstraints(pattern=f"^job-{_ID}$", max_length=17), Field(examples=["job-0000000000001"])]
 TokenId = Annotated[str, StringConstraints(pattern=f"^tok-{_ID}$", max_length=17), Field(examples=["tok-0000000000001"])]
 IncidentId = Annotated[str, StringConstraints(pattern=f"^inc-{_ID}$", max_length=17), Field(examples=["inc-0000000000001"])]
+SiteAccountId = Annotated[str, StringConstraints(pattern=f"^acct-{_ID}$", max_length=18), Field(examples=["acct-0000000000001"])]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64), Field(examples=["default"])]
 AppName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(@[0-9a-z]+)?$", max_length=129)]
 Place = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=129)]
@@ -82,6 +83,11 @@ def _encodable(text: str) -> bool:
 
 
 Json = Annotated[dict[str, Any], AfterValidator(bounded)]
+
+
+def micros(moment: datetime | None) -> int | None:
+    """A moment with a zone -> microseconds UTC."""
+    return None if moment is None else (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def iso(us: int | None) -> str | None:

@@ -126,6 +126,7 @@ def parts_to_place(conn: Connection, now: int, limit: int) -> list[Row]:
     query = (
         select(
             parts,
+            jobs.c.project_id,
             jobs.c.spec,
             jobs.c.app,
             jobs.c.app_version,

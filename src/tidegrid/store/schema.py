@@ -211,6 +211,41 @@ blobs = Table(  # uploaded and produced content, by hash, seen through an organi
     _int("created_at"),
 )
 
+site_accounts = Table(  # Unix accounts at centres, besides the one that a cluster's connector logs in with
+    "site_accounts",
+    metadata,
+    _id(),
+    Column("cluster", String(64), nullable=False),
+    Column("unix_user", String(32), nullable=False),
+    _int("uid"),  # there
+    _text("identity"),  # name of the secret that holds its key
+    Column("root", String(200), nullable=False),
+    _text("native_account"),
+    _text("qos"),
+    _text("kind", "pool"),  # pool | dedicated
+    _bool("dirty"),  # something of a customer's may lie in its root
+    _int("created_at"),
+    _int("retired_at", None),
+    UniqueConstraint("cluster", "unix_user"),
+)
+
+bindings = Table(  # whose a site account is, for a time; a constraint of the migrations lets no two of an account overlap
+    "bindings",
+    metadata,
+    _id(),
+    Column("account_id", BigInteger, ForeignKey("site_accounts.id"), nullable=False),
+    _org(),
+    _int("project_id", None),  # null: all of the organisation's
+    _int("valid_from"),
+    _int("valid_until", None),
+    _text("bound_by"),
+    _text("released_by"),
+    ForeignKeyConstraint(["org_id", "project_id"], ["projects.org_id", "projects.id"]),
+    CheckConstraint("valid_until IS NULL OR valid_until > valid_from", name="a_binding_lasts"),
+    Index("bindings_of_account", "account_id", "valid_from"),
+    Index("bindings_of_org", "org_id", "account_id"),
+)
+
 # Jobs --------------------------------------------------------------------------------------------------------------------
 
 jobs = Table(
@@ -300,6 +335,7 @@ attempts = Table(
     _text("native_id"),
     _text("detail"),
     _text("directory"),
+    _int("account_id", None),  # of site_accounts; null: the cluster's shared account
     _bool("movable"),
     _bool("restartable"),
     _int("absent"),
@@ -325,6 +361,8 @@ attempts = Table(
     Index("one_live_attempt", "part_id", unique=True, sqlite_where=LIVE, postgresql_where=LIVE),
     Index("live_by_cluster", "cluster", sqlite_where=LIVE, postgresql_where=LIVE),
     Index("attempts_of_job", "job_id"),
+    Index("attempts_of_account", "account_id", sqlite_where=text("account_id IS NOT NULL"),
+          postgresql_where=text("account_id IS NOT NULL")),
     Index("unsettled", "id", sqlite_where=text("NOT settled"), postgresql_where=text("NOT settled")),
 )
 

@@ -179,7 +179,10 @@ def _everything(job: str) -> list[list[str]]:
 OPERATORS = [
     ["network", "apply", "n.yaml"], ["network", "apply", "n.yaml", "--dry-run"], ["network", "show"],
     ["cluster", "drain", "east"], ["cluster", "resume", "east"], ["cluster", "dead", "east", "--yes"],
-    ["deposit", "acme", "5"], ["usage", "--check"], ["usage", "reconcile", "east", "--correct"], ["org", "create", "newco"],
+    ["deposit", "acme", "5"], ["usage", "--check"], ["usage", "reconcile", "east", "--correct"],
+    ["site-account", "list"], ["site-account", "bind", "east/pool01", "acme"], ["site-account", "unbind", "east/pool01"],
+    ["site-account", "history", "acct-0000000000001"], ["site-account", "retire", "acct-0000000000001"],
+    ["site-account", "add", "east", "pool02", "--identity", "pool02-key", "--root", "/home/pool02/tide"], ["org", "create", "newco"],
 ]  # fmt: skip
 
 

@@ -62,6 +62,7 @@ class Squeue:
 
     name: str = ""
     seconds: int = 15
+    users: str = '"$tide_uid"'  # as shell text
     _FIELDS = (
         "ArrayJobID ArrayTaskID State Reason SubmitTime StartTime EndTime exit_code RestartCnt NodeList Name Comment"
     )
@@ -70,7 +71,7 @@ class Squeue:
     def command(self) -> str:
         form = ",".join(f"{f}:|" for f in self._FIELDS.split())
         named = f" --name={shlex.quote(self.name)}" if self.name else ""
-        return bounded(f'squeue -h -a -t all -u "$tide_uid"{named} -O {shlex.quote(form)}', self.seconds)
+        return bounded(f'squeue -h -a -t all -u {self.users}{named} -O {shlex.quote(form)}', self.seconds)
 
     def parse(self, answer: Output) -> list[QueueRow]:
         rows = []
@@ -129,6 +130,7 @@ class Sacct:
     until: int = 0
     name: str = ""
     seconds: int = 30
+    users: str = '"$tide_uid"'  # as shell text
     _FIELDS = "JobIDRaw,JobID,State,ExitCode,Submit,Start,End,NodeList,MaxRSS,JobName"
 
     @property
@@ -136,7 +138,7 @@ class Sacct:
         named = f" --name={shlex.quote(self.name)}" if self.name else ""
         until = _stamp(self.until) if self.until else "now"
         return bounded(
-            f'sacct -D -P -n --noconvert -u "$tide_uid" -s {ENDED_STATES}{named} -S {_stamp(self.since)} -E {until} -o {self._FIELDS}',
+            f'sacct -D -P -n --noconvert -u {self.users} -s {ENDED_STATES}{named} -S {_stamp(self.since)} -E {until} -o {self._FIELDS}',
             self.seconds,
         )
 

@@ -83,14 +83,14 @@ class SlurmConnector:
                 await self.files.prepare()
                 self._prepared = True
             await self._refresh_when_due()
-            queue = Squeue(seconds=self.settings.call)
+            queue = self._squeue()
             answer = await self._run(f"date +%s%6N; {queue.command}", queue.seconds)
         except SiteUnsure:
             self._failed = True
             raise
         self._failed = False
         at_us, answer = _clock(answer)
-        rows = queue.parse(answer)
+        rows = await self._rows(queue, answer)
         now_s = at_us // MICRO
         accounted: list[AccountRow] | None = None
         more = False
@@ -112,8 +112,8 @@ class SlurmConnector:
 
     async def find(self, name: str) -> Listed | None:
         await self._refresh_when_due()
-        queue = Squeue(name, seconds=self.settings.call)
-        rows = [r for r in queue.parse(await self._run(queue.command, queue.seconds)) if r.name == name]
+        queue = self._squeue(name)
+        rows = [r for r in await self._rows(queue, await self._run(queue.command, queue.seconds)) if r.name == name]
         live = [r for r in rows if r.state not in ENDS]
         if live:
             base = max(r.base for r in live)
@@ -123,8 +123,9 @@ class SlurmConnector:
             )
         bases = [r.base for r in rows]
         if self.facts.accounting:
-            sacct = Sacct(int(time.time()) - 30 * DAY, name=name)
-            bases += [r.base for r in sacct.parse(await self._run(sacct.command, sacct.seconds)) if r.name == name]
+            sacct = self._sacct(int(time.time()) - 30 * DAY, name=name)
+            found = await self._rows(sacct, await self._run(sacct.command, sacct.seconds))
+            bases += [r.base for r in found if r.name == name]
         return Listed(name, str(max(bases)), (), ()) if bases else None
 
     async def cancel(self, name: str, native_id: str, tasks: Sequence[int] = ()) -> None:
@@ -142,7 +143,7 @@ class SlurmConnector:
         at_us = 0
         while since < until or not at_us:
             upto = min(until, since + self.settings.chunk)
-            bill = Bill(since, upto)
+            bill = self._bill(since, upto)
             at_us, answer = _clock(await self._run(f"date +%s%6N; {bill.command}", bill.seconds))
             rows += bill.parse(answer)
             since = upto
@@ -156,6 +157,10 @@ class SlurmConnector:
         if close is not None:
             await close()
 
+    def borrow(self, other: SlurmConnector) -> None:
+        """What another connector knows of the same cluster."""
+        self.facts, self._nodes, self._known_at = other.facts, other._nodes, other._known_at
+
     async def probe(self) -> None:
         """SiteUnsure at once where no controller is up, without its long time-outs."""
         ping = Ping()
@@ -167,19 +172,33 @@ class SlurmConnector:
         # the command's own limit comes first, so that nothing is left running at the site
         return await self.shell.run(command, stdin, timeout=seconds + 4)
 
+    # What is asked, and of whom: a cluster with several Unix accounts asks for all of them at once (`slurm.pooled`).
+
+    def _squeue(self, name: str = "") -> Squeue:
+        return Squeue(name, seconds=self.settings.call)
+
+    def _sacct(self, since: int, until: int = 0, name: str = "") -> Sacct:
+        return Sacct(since, until, name)
+
+    def _bill(self, since: int, until: int) -> Bill:
+        return Bill(since, until)
+
+    async def _rows(self, command: Any, answer: Output) -> Any:
+        return command.parse(answer)
+
     async def _accounting(self, told: Cursor, now_s: int) -> tuple[list[AccountRow], bool]:
         """Ends since the cursor. Where accounting does not answer, the cursor stays, and nothing counts as absent."""
         s = self.settings
         wide = now_s - told.wide >= s.wide_every
         since = (told.upto or now_s - s.history) - (s.wide if wide else s.overlap)
         until = since + s.chunk if since + s.chunk < now_s else 0
-        sacct = Sacct(since, until)
+        sacct = self._sacct(since, until)
         answer = await self._run(sacct.command, sacct.seconds)
         if Sacct.disabled(answer):
             self._known_at = 0.0
             raise SiteUnsure("sacct: accounting was switched off", silent=False)
         try:
-            rows = sacct.parse(answer)
+            rows = await self._rows(sacct, answer)
         except SiteUnsure:
             return [], True
         told.upto = until or now_s

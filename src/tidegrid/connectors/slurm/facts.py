@@ -12,7 +12,7 @@ from tidegrid.connectors.slurm.commands import LoadRow, NodeRow
 @dataclass(frozen=True, slots=True)
 class Facts:
     """accounting: a slurmdbd exists; boot: when the controller started; kept_s: how long it shows jobs that ended; silent_s: after
-    how long without a word a node is down."""
+    how long without a word a node is down; private: users see nobody else's jobs."""
 
     version: str = ""
     name: str = ""
@@ -21,6 +21,7 @@ class Facts:
     kept_s: int = 300
     silent_s: int = 300
     enforced: Mapping[str, str] = field(default_factory=dict)
+    private: bool = False
 
 
 def facts_of(config: Mapping[str, str]) -> Facts:
@@ -42,6 +43,7 @@ def facts_of(config: Mapping[str, str]) -> Facts:
         kept_s=_seconds(config, "minjobage"),
         silent_s=_seconds(config, "slurmdtimeout"),
         enforced={"cores": cores, "memory": memory, "wall_time": "slurm"},
+        private="jobs" in config.get("privatedata", "").replace(" ", "").split(","),
     )
 
 

@@ -26,12 +26,13 @@ class Bill:
     since: int
     until: int
     seconds: int = 60
+    users: str = '"$tide_uid"'  # as shell text
     _FIELDS = "JobID,State,ExitCode,Submit,Start,End,ElapsedRaw,AllocCPUS,AllocTRES,NodeList,User,Account,Partition,JobName"
 
     @property
     def command(self) -> str:
         return bounded(
-            f'sacct -X -D -P -n --noconvert -u "$tide_uid" -s {ENDED_STATES} -S {_stamp(self.since)} -E {_stamp(self.until)} '
+            f'sacct -X -D -P -n --noconvert -u {self.users} -s {ENDED_STATES} -S {_stamp(self.since)} -E {_stamp(self.until)} '
             f"-o {self._FIELDS}",
             self.seconds,
         )

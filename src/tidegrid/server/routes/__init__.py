@@ -1,8 +1,20 @@
 """The routes, one module a subject. `ROUTERS` is all of them, in the order of the reference."""
 
-from tidegrid.server.routes import accounts, catalog, events, files, health, incidents, jobs, money, network
+from tidegrid.server.routes import (
+    accounts,
+    catalog,
+    events,
+    files,
+    health,
+    incidents,
+    jobs,
+    money,
+    network,
+    site_accounts,
+)
 
 ROUTERS = (
     health.router, jobs.router, files.router, catalog.router, network.router, incidents.router, money.router, events.router, accounts.router,
+    site_accounts.router,
 )  # fmt: skip
 PREFIX = "/api/v1"

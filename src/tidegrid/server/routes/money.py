@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -13,11 +12,10 @@ from tidegrid.domain.money import parse_amount
 from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsJournal, ReadsUsage, WritesMoney
 from tidegrid.server.bodies import DepositBody
-from tidegrid.server.fields import JobId
+from tidegrid.server.fields import JobId, micros
 from tidegrid.server.params import After, ClusterName, IdempotencyKey, Limit, OfOrg
 
 router = APIRouter(tags=["money"])
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Moment = Annotated[AwareDatetime | None, Query(description="on the site's clock; by default the last day")]
 Differences = Annotated[int, Query(ge=1, le=10_000, description="differences shown at most")]
 
@@ -48,7 +46,7 @@ async def reconcile(
     limit: Differences = 1000,
 ) -> Any:
     """What was metered on a cluster against its centre's own accounting, run by run, with the cause of each difference."""
-    return await platform.usage_reconcile(actor, cluster, since=_us(since), until=_us(until), limit=limit)
+    return await platform.usage_reconcile(actor, cluster, since=micros(since), until=micros(until), limit=limit)
 
 
 @router.post("/usage/reconciliation/{cluster}", response_model=views.Reconciliation)
@@ -63,14 +61,9 @@ async def correct(
     """The same, after taking accounting's word for what was metered without it. Corrections are reversals: nothing that was
     booked is changed."""
     found = await platform.usage_reconcile(
-        actor, cluster, since=_us(since), until=_us(until), limit=limit, correct=True
+        actor, cluster, since=micros(since), until=micros(until), limit=limit, correct=True
     )
     return found
-
-
-def _us(moment: datetime | None) -> int | None:
-    """Microseconds UTC."""
-    return None if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
 
 
 @router.get("/balance", response_model=views.Balance)
