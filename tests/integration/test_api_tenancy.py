@@ -168,6 +168,7 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("POST", "/clusters/{cluster}/{command}"): [
         _post(f"/clusters/north/{command}", 403) for command in ("drain", "resume", "dead")
     ],
+    ("GET", "/servers"): [_get("/servers", 403)],
     ("GET", "/incidents"): [_get("/incidents", 403), _get("/incidents", 403, cluster="north")],
     ("GET", "/incidents/{incident}"): [_get("/incidents/inc-0000000000001", 403)],
     ("GET", "/usage"): [_get("/usage", 200), _get("/usage", 200, corrections="true"), _get("/usage", org="acme"), _get("/usage", job="<job>")],

@@ -232,6 +232,12 @@ class FakePlatform:
             raise NotFound("cluster.unknown", f"there is no cluster {name!r}")
         return {"name": name, "drained": command == "drain"}
 
+    async def servers(self, actor: Actor) -> View:
+        role = {"role": "submit", "token": 3, "since": iso(1), "expires_at": iso(2)}
+        live = {"name": "one-1", "url": "http://127.0.0.1:1", "host": "one", "pid": 7, "live": True, "seen_at": iso(1),
+                "roles": [role, {**role, "role": "cluster:east"}]}  # fmt: skip
+        return {"items": [live, {"name": "two-2", "host": "two", "pid": 8, "live": False}], "free": ["cluster:south"]}
+
     async def incidents(
         self, actor: Actor, *, cluster: str | None = None, open_only: bool = False, limit: int = 50,
         after: str | None = None,

@@ -141,6 +141,10 @@ class Tide(Files, Operations):
         """command: drain, resume or dead."""
         return self._view("POST", f"/clusters/{quoted(name)}/{quoted(command)}")
 
+    def servers(self) -> View:
+        """items: servers with the roles they hold; free: roles that nobody holds. For operators."""
+        return self._view("GET", "/servers")
+
     def incidents(self, *, cluster: str | None = None, open: bool = False, page: int = 100) -> Iterator[View]:
         """Troubles of clusters and partitions, newest first. For operators."""
         after: str | None = None

@@ -15,7 +15,7 @@ from tidegrid import ledger
 from tidegrid.catalog import document
 from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
-from tidegrid.control import accounts, failover, health, incidents, intake, network_file, views
+from tidegrid.control import accounts, failover, health, incidents, intake, network_file, servers, views
 from tidegrid.control.context import Context
 from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
@@ -334,6 +334,10 @@ class Platform(Settlement, SiteAccounts):
         await self.ctx.write(commit)
         self.ctx.wake("submit")
         return next(v for v in await self.clusters(actor) if v["name"] == name)
+
+    async def servers(self, actor: Actor) -> View:
+        """Who lives, and who holds what."""
+        return await servers.overview(self.ctx)
 
     async def incidents(
         self,

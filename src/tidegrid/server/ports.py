@@ -77,6 +77,10 @@ class Platform(Protocol):
         """command: drain, resume or dead."""
         ...
 
+    async def servers(self, actor: Actor) -> View:
+        """items: servers with the roles they hold; free: roles that nobody holds."""
+        ...
+
     async def incidents(
         self, actor: Actor, *, cluster: str | None = None, open_only: bool = False, limit: int = 50,
         after: str | None = None,

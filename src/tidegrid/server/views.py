@@ -180,6 +180,35 @@ class IncidentPage(View):
     next: str | None = None
 
 
+class RoleHeld(View):
+    """role: `submit`, or `cluster:` and its name; token: its holder's, higher at every change of holder."""
+
+    role: str
+    token: int = 0
+    since: Time | None = None
+    expires_at: Time | None = None
+
+
+class Server(View):
+    """A server of this network."""
+
+    name: str
+    url: str = Field("", description="where it listens, on its host")
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    live: bool = Field(False, description="it said so within the life of a lease")
+    started_at: Time | None = None
+    seen_at: Time | None = None
+    able: list[str] = Field([], description="roles it could take")
+    roles: list[RoleHeld] = []
+
+
+class ServerList(View):
+    items: list[Server]
+    free: list[str] = Field([], description="roles that some server could take and nobody holds")
+
+
 class Usage(Open):
     """One segment of use: what ran where, for how long, and what it was charged."""
 

@@ -278,6 +278,15 @@ def test_help_comes_without_the_heavy_libraries() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_servers_and_what_they_hold_are_listed_to_operators(tide: Tide) -> None:
+    status, out, err = tide("server", "list", who="operator")
+    assert status == 0 and "one-1" in out and "cluster:east" in out and "two-2" in out
+    assert "cluster:south" in err
+    status, out, _ = tide("server", "list", "--json", who="operator")
+    assert [s["live"] for s in json.loads(out)["items"]] == [True, False]
+    assert tide("server", "list")[0] == 4
+
+
 def test_incidents_are_listed_and_shown_to_operators(tide: Tide) -> None:
     status, out, _ = tide("incident", "list", who="operator")
     assert status == 0 and "east/cpu" in out and "draining" in out and "2m00s" in out

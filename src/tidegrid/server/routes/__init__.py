@@ -10,11 +10,12 @@ from tidegrid.server.routes import (
     jobs,
     money,
     network,
+    servers,
     site_accounts,
 )
 
 ROUTERS = (
-    health.router, jobs.router, files.router, catalog.router, network.router, incidents.router, money.router, events.router, accounts.router,
+    health.router, jobs.router, files.router, catalog.router, network.router, incidents.router, servers.router, money.router, events.router, accounts.router,
     site_accounts.router,
 )  # fmt: skip
 PREFIX = "/api/v1"
