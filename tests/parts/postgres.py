@@ -107,7 +107,7 @@ class Postgres:
         return self.url(name)
 
     def drop(self, url: str) -> None:
-        self.sql(f'DROP DATABASE IF EXISTS "{url.rpartition("/")[2].partition("?")[0]}" WITH (FORCE)')
+        self.sql(f'DROP DATABASE IF EXISTS "{url.partition("?")[0].rpartition("/")[2]}" WITH (FORCE)')
 
     def url(self, name: str) -> str:
         return f"postgresql+psycopg://{_USER}@/{name}?host={self.directory}"

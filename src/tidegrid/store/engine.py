@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from tidegrid.domain.errors import Unreachable
-from tidegrid.store import failures, migrations
+from tidegrid.store import events, failures, migrations
 from tidegrid.store.connect import parse, reader_engine, shown, writer_engine
 
 T = TypeVar("T")
@@ -181,6 +181,7 @@ class Store:
         except DBAPIError as e:
             raise _GroupFailed(e, retry=failures.lost(e)) from e
         try:
+            events.keep(conn)
             if len(group) == 1:
                 alone = self._alone(conn, group[0])
                 if not alone:
@@ -189,6 +190,7 @@ class Store:
             else:
                 for job in group:
                     self._in_savepoint(conn, job)
+            self._append_events(conn)
         except BaseException:
             self._roll_back(transaction)
             raise
@@ -201,6 +203,13 @@ class Store:
                 raise failures.unreachable(self.where, str(e.orig), unknown=True) from e
             raise _GroupFailed(e, retry=failures.retryable(e)) from e
 
+    def _append_events(self, conn: Connection) -> None:
+        """Last of all: from here to the commit no other server can append."""
+        try:
+            events.flush(conn)
+        except DBAPIError as e:
+            raise _GroupFailed(e, retry=failures.retryable(e) or failures.lost(e)) from e
+
     def _alone(self, conn: Connection, job: _Job) -> bool:
         """Run the only function of a group; whether to commit."""
         try:
@@ -212,12 +221,14 @@ class Store:
             return False
 
     def _in_savepoint(self, conn: Connection, job: _Job) -> None:
+        mark = events.kept(conn)
         try:
             conn.exec_driver_sql("SAVEPOINT fn")
             job.value, job.error = job.fn(conn), None
             conn.exec_driver_sql("RELEASE SAVEPOINT fn")
         except Exception as e:  # noqa: BLE001 - handed to the caller
             self._raise_if_fatal(conn, e)
+            events.forget_from(conn, mark)
             job.error = failures.translate(e, self.where)
             try:
                 conn.exec_driver_sql("ROLLBACK TO SAVEPOINT fn")

@@ -2,7 +2,8 @@
 
 A consumer that has seen `seq` has seen everything before it. SQLite gives that with one writer. On PostgreSQL several
 servers append; each takes the sequence's lock until its commit, so that numbers become visible in their order and a
-snapshot never shows one while a smaller one may still come.
+snapshot never shows one while a smaller one may still come. The lock is taken last: a writer's events are kept until its
+transaction is about to commit, so that servers wait for each other's commit and not for each other's work.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tidegrid.store.scope import Scope
 
 _LOCK = text("SELECT pg_advisory_xact_lock(7164233, 1)")
 _INSERT = insert(events)
+_KEPT = "tidegrid events"
 
 
 Row = dict[str, Any]
@@ -41,26 +43,57 @@ def append(
 
 
 def append_many(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add events given as `append`'s keywords, in this order; one statement."""
+    """Add events given as `append`'s keywords, in this order; one statement. In a writer on PostgreSQL they are there only
+    when its transaction commits."""
     if not rows:
         return
+    kept: list[dict[str, Any]] | None = conn.info.get(_KEPT)
+    if kept is not None:
+        kept.extend(_row(r) for r in rows)
+    else:
+        _insert(conn, [_row(r) for r in rows])
+
+
+def keep(conn: Connection) -> None:
+    """From here on events are kept for `flush`."""
+    if conn.dialect.name == "postgresql":
+        conn.info[_KEPT] = []
+
+
+def kept(conn: Connection) -> int:
+    """How many are kept: what `forget_from` takes back to."""
+    return len(conn.info.get(_KEPT, ()))
+
+
+def forget_from(conn: Connection, mark: int) -> None:
+    """A function of the group was undone, and its events with it."""
+    if _KEPT in conn.info:
+        del conn.info[_KEPT][mark:]
+
+
+def flush(conn: Connection) -> None:
+    """Insert what was kept, at the end of the transaction."""
+    rows = conn.info.pop(_KEPT, None)
+    if rows:
+        _insert(conn, rows)
+
+
+def _insert(conn: Connection, rows: list[dict[str, Any]]) -> None:
     if conn.dialect.name == "postgresql":
         conn.execute(_LOCK)
-    conn.execute(
-        _INSERT,
-        [
-            {
-                "kind": r["kind"],
-                "at": r["at"],
-                "org_id": r.get("org_id"),
-                "job_id": r.get("job_id"),
-                "attempt_id": r.get("attempt_id"),
-                "cluster": r.get("cluster") or "",
-                "body": json.dumps(r.get("body") or {}, ensure_ascii=False, separators=(",", ":")),
-            }
-            for r in rows
-        ],
-    )
+    conn.execute(_INSERT, rows)
+
+
+def _row(r: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": r["kind"],
+        "at": r["at"],
+        "org_id": r.get("org_id"),
+        "job_id": r.get("job_id"),
+        "attempt_id": r.get("attempt_id"),
+        "cluster": r.get("cluster") or "",
+        "body": json.dumps(r.get("body") or {}, ensure_ascii=False, separators=(",", ":")),
+    }
 
 
 def after(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from sqlalchemy import Connection
 from tests.parts.stores import T0, add_tenant
 
 from tidegrid.domain.ids import Ids
@@ -84,3 +85,23 @@ def test_a_follower_misses_nothing_of_two_servers(store_url: str) -> None:
         follower.join()
     assert len(seen) == 90
     assert seen == sorted(seen)
+
+
+def test_events_of_a_function_that_failed_go_with_it(store: Store) -> None:
+    """Also where it shared a transaction with others."""
+    gate = threading.Event()
+    first = store._enqueue(lambda conn: gate.wait(10))
+
+    def well(conn: Connection) -> None:
+        events.append(conn, kind="well", at=1)
+
+    def ill(conn: Connection) -> None:
+        events.append(conn, kind="ill", at=1)
+        raise ValueError("afterwards")
+
+    rest = [store._enqueue(fn) for fn in (well, ill, well)]
+    gate.set()
+    first.future.result(10)
+    assert [job.future.exception(10) is None for job in rest] == [True, False, True]
+    found = store.read_sync(lambda conn: events.after(conn, OPERATOR, 0))
+    assert [e["kind"] for e in found] == ["well", "well"]
