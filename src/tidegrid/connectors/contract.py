@@ -62,13 +62,14 @@ class SubmitRequest:
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A job in the controller's queue: tasks waiting and running there now. stuck: a code (`site.<what>`) where the site
-    says that the waiting tasks can never start as they are; empty otherwise."""
+    says that the waiting tasks cannot start as they are, now or ever; empty otherwise; says: the site's own word for it."""
 
     name: str
     native_id: str
     waiting: tuple[int, ...]
     running: tuple[int, ...]
     stuck: str = ""
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from tidegrid.domain.clock import SECOND, Clock
 from tidegrid.domain.ids import Ids
 from tidegrid.domain.lease import cluster_role
 from tidegrid.scheduling.health import Limits
+from tidegrid.scheduling.moving import Rules
 
 if TYPE_CHECKING:
     from tidegrid.connectors.contract import Connector
@@ -33,7 +34,7 @@ class Settings:
     is silent and its movable jobs are placed elsewhere; permit_wait: how long a prologue waits for its permit; lease: life
     of the site's lease; skew: allowance for the site's clock; movable_after: predicted wait or run above which a job is
     movable by default; resubmit: pause before a part without a candidate is looked at again; health: when a place is
-    drained for its failures, and comes back; server_lease: how long a server that says nothing keeps its clusters before
+    drained for its failures, and comes back; moving: when a job that waits is placed again; server_lease: how long a server that says nothing keeps its clusters before
     another takes them over.
     """
 
@@ -52,6 +53,7 @@ class Settings:
     place_at_once: int = 500
     transfers_at_once: int = 4
     health: Limits = field(default_factory=Limits)
+    moving: Rules = field(default_factory=Rules)
     server_lease: float = 15.0
 
 

@@ -29,6 +29,8 @@ from tidegrid.domain.ranges import compress, expand
 from tidegrid.store import attempts, events, jobs
 from tidegrid.store.attempts import Stored
 
+ROUNDS = 4  # times `max_refusals`: what no list of excluded places has ended by then is ended
+
 
 @dataclass
 class Batch:
@@ -38,6 +40,7 @@ class Batch:
     ctx: Context
     now: int
     touched: set[int] = field(default_factory=set)
+    because: dict[int, dict[str, Any]] = field(default_factory=dict)  # attempt -> why it moves, for its event
 
     def apply(self, stored: Stored, evidence: Iterable[Evidence]) -> Attempt:
         """Apply the pieces in order; returns the attempt as it is now."""
@@ -146,8 +149,9 @@ class Batch:
         tasks = expand(after.tasks)
         if any(e.reason is Reason.REFUSED and not e.gave_up for e in last.values()):
             # its prologue would not start it: counted, so that a site where none can does not get it for ever
-            part = {**part, "refusals": part["refusals"] + 1}
-            jobs.update_part(self.conn, part["id"], refusals=part["refusals"])
+            excluded = " ".join(sorted({*part["excluded"].split(), f"{row['cluster']}/{row['partition']}"}))
+            part = {**part, "refusals": part["refusals"] + 1, "excluded": excluded}
+            jobs.update_part(self.conn, part["id"], refusals=part["refusals"], excluded=excluded)
         redo = []
         worst: Reason = Reason.OK
         exits: list[str] = []
@@ -161,7 +165,7 @@ class Batch:
                 started=started,
                 restartable=after.restartable,
                 refusals=part["refusals"],
-                max_refusals=self.ctx.settings.max_refusals,
+                max_refusals=self.ctx.settings.max_refusals * ROUNDS,
             )
             if not settled and not row["cancel_wanted"]:
                 redo.append(t)
@@ -194,7 +198,7 @@ class Batch:
             kept = compress(set(expand(part["tasks"])) - set(redo))
             jobs.update_part(self.conn, part["id"], tasks=kept, done=True, placed=False, reason=str(worst))
             self._new_part(row, redo, again, pause)
-        self._event(stored, "attempt.moved", {"tasks": compress(redo), "from": row["cluster"]})
+        self._event(stored, "attempt.moved", {"tasks": compress(redo), "from": row["cluster"], **self._why(stored, worst)})
         self.ctx.wake("submit")
 
     def _new_part(self, row: Any, tasks: tuple[int, ...], reserved: int, not_before: int) -> None:
@@ -208,17 +212,23 @@ class Batch:
             not_before=not_before,
         )
 
-    def split(self, stored: Stored, why: str) -> Attempt:
-        """Take the tasks of an array that are not known to have started out of a live attempt, into a new part."""
+    def _why(self, stored: Stored, worst: Reason) -> dict[str, Any]:
+        known = self.because.get(stored.attempt.id)
+        return known if known is not None else {"cause": str(worst)}
+
+    def split(self, stored: Stored, why: str, moving: tuple[int, ...] | None = None) -> Attempt:
+        """Take tasks of an array out of a live attempt, into a new part: those that are not known to have started, or, of
+        these, `moving`."""
         a, row = stored.attempt, stored.row
-        moving = a.unstarted()
+        moving = a.unstarted() if moving is None else moving
         keep = tuple(t for t in expand(a.tasks) if t not in set(moving))
         after = narrow(a, keep)
         again = row["hold"] * len(moving) // max(1, len(expand(a.tasks)))
         jobs.moved(self.conn, row["job_id"], again)
         jobs.update_part(self.conn, row["part_id"], tasks=compress(keep))
         self._new_part(row, moving, again, self.now)
-        self._event(stored, "attempt.moved", {"tasks": compress(moving), "from": row["cluster"], "why": why})
+        known = self.because.get(a.id, {"why": why})
+        self._event(stored, "attempt.moved", {"tasks": compress(moving), "from": row["cluster"], **known})
         self.touched.add(row["job_id"])
         self.ctx.wake("submit")
         self._save(stored, after)

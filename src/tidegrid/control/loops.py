@@ -23,6 +23,7 @@ from tidegrid.control.picture import Picture
 from tidegrid.control.probe import LOOK_S, Watch
 from tidegrid.control.projection import refresh
 from tidegrid.control.reconcile import Contact, Reconciler
+from tidegrid.control.relocate import Relocator
 from tidegrid.control.staging import Staging
 from tidegrid.control.submit import Submitter
 from tidegrid.domain.attempt import Unsure
@@ -45,12 +46,14 @@ class Loops:
         self.contacts: dict[str, Contact] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         picture.contacts = self.contacts
+        self.relocator = Relocator(ctx, self.contacts, picture)
         self.health = Watch(ctx, self.contacts, picture)
         leases.began, leases.ended = self._began, self._ended
 
     async def start(self) -> None:
         """Take the share of this server, and begin."""
         self._spawn("fetch", None, self._fetch_once, self.ctx.event("fetch"), lambda: 1.0)
+        self._spawn("move", None, self.relocator.step, self.ctx.event("move"), lambda: self.ctx.settings.moving.every)
         self._spawn("health", None, self.health.step, self.ctx.event("health"), lambda: LOOK_S)
         self.watch_all()
         await self.leases.start()

@@ -90,6 +90,7 @@ class Contact:
     hour: int = 0  # of the site's clock at the last answer: closed hours are journalled when it turns
     loads: tuple[NodeLoad, ...] = ()
     sightings: Sightings = field(default_factory=Sightings)
+    stuck: dict[int, tuple[str, str, float]] = field(default_factory=dict)  # attempt -> code, the site's word, since
 
 
 class Reconciler:
@@ -119,6 +120,7 @@ class Reconciler:
         contact.failures, contact.answered = 0, True
         contact.last_answer = asyncio.get_running_loop().time()
         contact.loads, contact.old_marks = seen.loads, actions.over
+        contact.stuck = _stuck(seen.jobs, contact)
         if contact.silent:
             contact.silent = False
             log.info("cluster.back", cluster=self.cluster)
@@ -361,14 +363,7 @@ class Reconciler:
 
     async def _fence(self, attempt: int, directory: str, tasks: tuple[int, ...]) -> None:
         """Race for the fences of an attempt that nobody knows of."""
-        claims: list[Evidence] = []
-        for task in tasks:
-            claim = await self.connector.files.claim(directory, task, 0, f"server:{self.ctx.token}")
-            if claim.won or claim.holder.startswith("server:"):
-                claims.append(FenceWon(task))
-            else:
-                native_id, _, nonce = claim.holder.partition(":")
-                claims.append(FenceLost(task, native_id, nonce))
+        claims = await race(self.connector, directory, tasks, f"server:{self.ctx.token}")
 
         def commit(conn: Connection) -> None:
             batch = Batch(conn, self.ctx, self.ctx.now())
@@ -377,6 +372,31 @@ class Reconciler:
             refresh(conn, self.ctx, batch.touched, batch.now)
 
         await self.ctx.write(commit)
+
+
+async def race(
+    connector: Connector, directory: str, tasks: Iterable[int], holder: str, why: str = ""
+) -> list[FenceWon | FenceLost]:
+    """Claim the fences of tasks: each either can never start, or has started or is about to."""
+    claims: list[FenceWon | FenceLost] = []
+    for task in tasks:
+        claim = await connector.files.claim(directory, task, 0, holder)
+        if claim.won or claim.holder.startswith("server:"):
+            claims.append(FenceWon(task, why))
+        else:
+            native_id, _, nonce = claim.holder.partition(":")
+            claims.append(FenceLost(task, native_id, nonce))
+    return claims
+
+
+def _stuck(listed: Iterable[Listed], contact: Contact) -> dict[int, tuple[str, str, float]]:
+    """Attempts that the site says it will not start, each since it first said so."""
+    now, out = asyncio.get_running_loop().time(), {}
+    for job in listed:
+        if job.stuck and job.waiting and (id_ := attempt_of(job.name)) is not None:
+            was = contact.stuck.get(id_)
+            out[id_] = (job.stuck, job.says, was[2] if was is not None and was[0] == job.stuck else now)
+    return out
 
 
 def _differs(row: attempts.Row, job: Listed | None, more: bool) -> bool:

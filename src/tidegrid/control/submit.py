@@ -29,23 +29,34 @@ from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
 from tidegrid.control.reconcile import native_name
 from tidegrid.control.staging import Staging
-from tidegrid.domain.attempt import Accepted, Evidence, NotSent, RefusedBySite, Unsure
+from tidegrid.domain.attempt import Accepted, Evidence, NotSent, Reason, RefusedBySite, Unsure
 from tidegrid.domain.errors import Conflict, InsufficientFunds, TideError
 from tidegrid.domain.ids import b32, show
 from tidegrid.domain.job import JobSpec
 from tidegrid.domain.lease import cluster_role
 from tidegrid.domain.ranges import expand
-from tidegrid.scheduling.placement import Decision
+from tidegrid.scheduling.placement import Decision, Refusal
 from tidegrid.scheduling.snapshot import Snapshot
 from tidegrid.store import attempts, decisions, events, jobs
+from tidegrid.store.scope import Scope
 
 log = structlog.get_logger(__name__)
+_AWAY = (Refusal.UNHEALTHY, Refusal.DRAINED, Refusal.FAILING)
 Row = Any
 
 
 def directory_of(org_id: int, job_id: int, attempt_id: int) -> str:
     """The attempt's directory below the site's root."""
     return f"{b32(org_id)}/{job_id & 255:02x}/{b32(job_id)}/{b32(attempt_id)}"
+
+
+def refused_by(conn: Connection, job_id: int, part_id: int) -> str:
+    """Who refused the part so far, and with which words; "" for nobody."""
+    said: dict[str, str] = {}
+    for a in attempts.page_of_job(conn, Scope(None), job_id):
+        if a["part_id"] == part_id and (a["reason"] == Reason.REFUSED or a["detail"].startswith("site.")):
+            said[f"{a['cluster']}/{a['partition']}"] = a["detail"] or "its prologue did not start it"
+    return "refused by " + ", ".join(f"{place} ({why})" for place, why in said.items()) if said else ""
 
 
 class Submitter:
@@ -128,7 +139,8 @@ class Submitter:
                 continue
             best = decision.best
             if best is None:
-                self._wait(conn, row, decision.why_not(), ctx.settings.resubmit, now)
+                away = any(r in decision.refusals for r in _AWAY)
+                self._wait(conn, row, decision.why_not(), ctx.settings.resubmit, now, away=away)
                 continue
             account, lacking = access.pick(conn, ctx, best.cluster, private, row["org_id"], row["project_id"], now)
             if lacking:
@@ -211,13 +223,29 @@ class Submitter:
             "policy": decision.policy,
         }
 
-    def _wait(self, conn: Connection, row: Row, why: str, seconds: float, now: int) -> None:
+    def _wait(
+        self, conn: Connection, row: Row, why: str, seconds: float, now: int, *, away: bool = True
+    ) -> None:  # fmt: skip
+        """away: some place may come back, so that refusals of the others are not the last word."""
         cols: dict[str, Any] = {"not_before": now + self.ctx.micro(seconds)}
         if row["excluded"]:  # every place left has refused it: start over, until the refusals are too many
+            why = f"{why}; {said}" if (said := refused_by(conn, row["job_id"], row["id"])) else why
+            if not away and row["refusals"] >= self.ctx.settings.max_refusals:
+                self._refused(conn, row, why, now)
+                return
             cols |= {"excluded": "", "not_before": now + self.ctx.micro(max(seconds, 5.0))}
         jobs.update_part(conn, row["id"], **cols)
         if row["job_reason"] != why:
             jobs.update_job(conn, row["job_id"], reason=why)
+
+    def _refused(self, conn: Connection, row: Row, why: str, now: int) -> None:
+        """Nobody takes it: the part is settled, and says what each of them said."""
+        part = jobs.part(conn, row["id"], lock=True)
+        assert part is not None
+        jobs.release_reservation(conn, row["job_id"], part["reserved"])
+        jobs.update_part(conn, row["id"], done=True, reserved=0, reason=str(Reason.REFUSED))
+        jobs.update_job(conn, row["job_id"], reason=why)
+        refresh(conn, self.ctx, [row["job_id"]], now)
 
     # act ------------------------------------------------------------------------------------------------------------
 

@@ -230,9 +230,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class FenceWon:
-    """The server claimed the task's fence: it can never start."""
+    """The server claimed the task's fence: it can never start. why: it did so, where nothing was in doubt."""
 
     task: int
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,11 +355,11 @@ def step(a: Attempt, ev: Evidence) -> Step:
             return Step(_with(replace(a, state=State.RUNNING, absent=0, native_id=a.native_id or native_id), e))
         case Ended():
             return _ended(a, ev)
-        case FenceWon(task):
+        case FenceWon(task, why):
             if a.execution(task) is not None:
                 return Step(a, (f"task {task}: the server holds the fence of a task that is known to have started",))
             e = Execution(task, 0, "server", reason=Reason.WITHDRAWN, source=Witness.CONTROLLER)
-            return Step(_close(_with(a, e)))
+            return Step(_close(_with(replace(a, detail=why[:500] or a.detail), e)))
         case FenceLost(task, native_id, nonce):
             if task not in expand(a.tasks):
                 return Step(a, (f"task {task}: claimed its fence, but is not of this attempt",))

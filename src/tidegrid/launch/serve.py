@@ -34,6 +34,7 @@ from tidegrid.launch import effects
 from tidegrid.launch import home as homes
 from tidegrid.launch.clusters import Network, Wrap
 from tidegrid.scheduling.health import Limits
+from tidegrid.scheduling.moving import Rules
 from tidegrid.server.app import create_app
 from tidegrid.store import events, orgs
 from tidegrid.store import leases as lease_rows
@@ -131,14 +132,21 @@ def _settings(options: Options) -> Settings:
             "config.invalid", f"unknown setting {sorted(unknown)[0]!r}", hint=f"settings: {', '.join(sorted(known))}"
         )
     given = dict(options.settings)
-    if isinstance(limits := given.get("health"), Mapping):
-        names = {f.name for f in dataclasses.fields(Limits)}
-        if unknown := set(limits) - names:
-            raise InvalidInput(
-                "config.invalid", f"unknown setting health.{sorted(unknown)[0]}", hint=f"settings: {', '.join(sorted(names))}"
-            )
-        given["health"] = Limits(**limits)
+    for name, kind in (("health", Limits), ("moving", Rules)):
+        if isinstance(given.get(name), Mapping):
+            given[name] = _group(name, kind, given[name])
     return dataclasses.replace(Settings(), **given)
+
+
+def _group(name: str, kind: Any, given: Mapping[str, Any]) -> Any:
+    known = {f.name for f in dataclasses.fields(kind)}
+    if unknown := set(given) - known:
+        raise InvalidInput(
+            "config.invalid",
+            f"unknown setting {name}.{sorted(unknown)[0]}",
+            hint=f"settings of {name}: {', '.join(sorted(known))}",
+        )
+    return kind(**given)
 
 
 def _bootstrap(conn: Connection, ctx: Context, token_hash: str) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, not_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, not_, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tidegrid.domain.attempt import Attempt, Execution, Reason, State, Witness
-from tidegrid.store.schema import attempts, executions, jobs
+from tidegrid.store.schema import attempts, executions, jobs, parts
 from tidegrid.store.scope import Scope
 
 Row = Mapping[Any, Any]
@@ -99,6 +99,38 @@ def live_slim(conn: Connection, cluster: str) -> list[Row]:
         .where(attempts.c.cluster == cluster, attempts.c.state != "ENDED")
     )
     return list(conn.execute(query).mappings())
+
+
+def waiting_on(conn: Connection, cluster: str, *, after: int, limit: int) -> list[Row]:
+    """Attempts of a cluster that wait in its queue, or whose arrays still do, oldest first, with what moving asks of them."""
+    query = (
+        select(
+            attempts.c.id, attempts.c.job_id, attempts.c.part_id, attempts.c.partition, attempts.c.tasks, attempts.c.state,
+            attempts.c.queued_at, attempts.c.created_at, attempts.c.decision_id, attempts.c.directory,
+            jobs.c.moved, jobs.c.spec, parts.c.excluded,
+        )
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .join(parts, parts.c.id == attempts.c.part_id)
+        .where(
+            attempts.c.cluster == cluster, attempts.c.id > after, not_(jobs.c.cancel_wanted),
+            or_(attempts.c.state == "QUEUED", and_(attempts.c.state == "RUNNING", attempts.c.tasks != "0")),
+        )
+        .order_by(attempts.c.id)
+        .limit(limit)
+    )  # fmt: skip
+    return list(conn.execute(query).mappings())
+
+
+def places_of(conn: Connection, part_ids: Sequence[int]) -> dict[int, set[str]]:
+    """Where attempts of the parts have been, as cluster/partition."""
+    out: dict[int, set[str]] = {}
+    for i in range(0, len(part_ids), _CHUNK):
+        query = select(attempts.c.part_id, attempts.c.cluster, attempts.c.partition).where(
+            attempts.c.part_id.in_(part_ids[i : i + _CHUNK])
+        )
+        for part, cluster, partition in conn.execute(query):
+            out.setdefault(part, set()).add(f"{cluster}/{partition}")
+    return out
 
 
 def by_ids(conn: Connection, ids: Sequence[int]) -> list[Stored]:

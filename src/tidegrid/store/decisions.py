@@ -28,6 +28,12 @@ def get(conn: Connection, scope: Scope, decision_id: int) -> Row | None:
     return None if row is None else _decoded(row)
 
 
+def bodies(conn: Connection, ids: Sequence[int]) -> dict[int, Any]:
+    """Decoded bodies of decisions, by id."""
+    query = select(decisions.c.id, decisions.c.body).where(decisions.c.id.in_(list(ids)))
+    return {i: json.loads(body or "{}") for i, body in conn.execute(query)}
+
+
 def of_job(conn: Connection, scope: Scope, job_id: int) -> list[Row]:
     """Oldest first; `body` is decoded."""
     query = select(decisions).where(decisions.c.job_id == job_id, scope.filter(decisions)).order_by(decisions.c.id)

@@ -40,6 +40,7 @@ class _Job:
     waiting: set[int] = field(default_factory=set)
     running: set[int] = field(default_factory=set)
     stuck: str = ""
+    says: str = ""
 
 
 def interpret(
@@ -75,7 +76,8 @@ def interpret(
             key = (row.base, task)
             if row.state in WAITING:
                 job.waiting.add(task)
-                job.stuck = job.stuck or stuck(row.reason)
+                if not job.stuck and (code := stuck(row.reason)):
+                    job.stuck, job.says = code, row.reason
             elif row.state not in ENDS:
                 if row.state == "COMPLETING" and row.end and _told(cursor, key, row.end):
                     continue
@@ -106,7 +108,7 @@ def interpret(
     cursor.started = now_running
     cursor.prune({r.base for r in queue})
     listed = tuple(
-        Listed(name, str(j.native_id), tuple(sorted(j.waiting)), tuple(sorted(j.running)), j.stuck)
+        Listed(name, str(j.native_id), tuple(sorted(j.waiting)), tuple(sorted(j.running)), j.stuck, j.says)
         for name, j in jobs.items()
         if j.waiting or j.running
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # Text in sbatch's error output -> stable code. From Slurm's own table of errors, 20.11 to 24.05.
 REFUSALS: tuple[tuple[str, str], ...] = (
     ("Invalid partition name specified", "site.no_partition"),
@@ -56,28 +58,34 @@ DOUBTS = (
 )
 UNREACHABLE = ("Unable to contact", "connect failure", "Connection refused", "Socket timed out", "is DOWN")
 
-# Reasons of waiting jobs that no waiting cures: Slurm accepted them and will never start them as they are.
+# Reasons of waiting jobs that Slurm accepted and will not start as they are. Names as in Slurm's job_reason_string, 20.11 to 24.05.
 STUCK: dict[str, str] = {
     "PartitionConfig": "site.impossible",
     "PartitionNodeLimit": "site.impossible",
     "PartitionTimeLimit": "site.time_limit",
     "BadConstraints": "site.resources",
     "DependencyNeverSatisfied": "site.dependency",
+    "ReservationDeleted": "site.resources",
     "InvalidAccount": "site.account",
     "InvalidQOS": "site.qos",
     "AccountNotAllowed": "site.account",
     "QOSNotAllowed": "site.qos",
     "QOSTimeLimit": "site.time_limit",
-    "JobHoldMaxRequeue": "site.held",
+    "JobHoldMaxRequeue": "site.launch_failed",
     "launch_failed_requeued_held": "site.launch_failed",
-    "AssocMaxCpuPerJobLimit": "site.policy",
-    "AssocMaxNodePerJobLimit": "site.policy",
-    "AssocMaxWallDurationPerJobLimit": "site.policy",
-    "QOSMaxCpuPerJobLimit": "site.policy",
-    "QOSMaxWallDurationPerJobLimit": "site.policy",
-    "QOSMaxMemoryPerJob": "site.policy",
-    "QOSMaxNodePerJobLimit": "site.policy",
+    "user_env_retrieval_failed_requeued_held": "site.launch_failed",
+    "job_requeued_in_held_state": "site.held",
+    # what may come back, for nobody knows when
+    "JobHeldAdmin": "site.held",
+    "PartitionDown": "site.partition_down",
+    "PartitionInactive": "site.partition_down",
+    "NodeDown": "site.nodes_down",
+    "ReqNodeNotAvail": "site.nodes_down",
 }
+# Limits of associations and QOS. One job's own size or wall time never fits them; a budget of minutes is used up. All others (so
+# many jobs, cores or running minutes at once) are cured by waiting.
+_NEVER = re.compile(r"^(Assoc|QOS)(Max|Min)\w*(PerJob|PerNode|NotSatisfied|DurationPerJob)\w*$|^QOSMin\w+$")
+_USED_UP = re.compile(r"^(Assoc|QOS)Grp\w*(Minutes|Wall)\w*$")
 
 
 def refusal(stderr: str) -> tuple[str, str] | None:
@@ -98,6 +106,11 @@ def unreachable(stderr: str) -> bool:
 
 
 def stuck(reason: str) -> str:
-    """Code where a waiting job's reason says that it can never start; empty otherwise."""
-    plain = reason.strip("() ")
-    return STUCK.get(plain) or STUCK.get(plain.replace(" ", "_")) or ""
+    """Code where a waiting job's reason says that it does not only wait for its turn; empty otherwise."""
+    plain = reason.strip("() ").partition(",")[0].strip()
+    found = STUCK.get(plain) or STUCK.get(plain.replace(" ", "_"))
+    if found:
+        return found
+    if _NEVER.match(plain) or (_USED_UP.match(plain) and "RunMinutes" not in plain):
+        return "site.policy"
+    return ""

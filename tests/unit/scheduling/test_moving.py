@@ -1,0 +1,86 @@
+"""When a waiting job is placed again, and when it is left in peace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidegrid.scheduling.decision import Candidate
+from tidegrid.scheduling.health import Condition
+from tidegrid.scheduling.moving import Cause, Rules, Waiting, left_to_wait, verdict
+from tidegrid.scheduling.objective import PRESETS
+
+RULES = Rules()
+BALANCED = PRESETS["balanced"]
+HERE = Candidate(
+    0, "north", "cpu", 0.1, 300.0, 600.0, 0.0, 600.0, 1200.0, 50_000, 5_000, 100_000, 1_300_000.0, "co_built", "r",
+    (5_000_000, 0, 0), (1_000_000, 0, 0),
+)  # fmt: skip
+THERE = replace(HERE, index=1, cluster="east", start_now=1.0, wait_p50=0.0, wait_p90=0.0, score=900_000.0)
+WAITS = Waiting("north/cpu", waited=1000.0, predicted=400.0)
+waiting = st.builds(
+    Waiting, st.just("north/cpu"), st.floats(0, 1e5), st.one_of(st.none(), st.floats(0, 1e5)), st.integers(0, 5), st.booleans(),
+    st.sampled_from([Condition.OK, Condition.DRAINED, Condition.DRAINING]),
+    st.sampled_from(["", "site.policy", "site.nodes_down"]), st.just("word"), st.floats(0, 500),
+)  # fmt: skip
+
+
+def test_what_the_site_will_never_start_moves_though_nobody_else_may_take_it() -> None:
+    w = Waiting("north/cpu", 20, stuck="site.policy", says="QOSMaxCpuPerJobLimit", stuck_for=RULES.stuck_after, fixed=True)
+    move = verdict(w, HERE, None, BALANCED)
+    assert move is not None and (move.cause, move.refused) == (Cause.STUCK, "site.policy")
+    assert "QOSMaxCpuPerJobLimit" in move.why
+    assert verdict(replace(w, stuck_for=RULES.stuck_after - 1), HERE, THERE, BALANCED) is None
+
+
+def test_what_may_come_back_is_waited_for_and_left_only_for_a_better_place() -> None:
+    w = Waiting("north/cpu", 70, stuck="site.nodes_down", says="ReqNodeNotAvail", stuck_for=RULES.passing_after)
+    assert verdict(w, HERE, None, BALANCED) is None
+    move = verdict(w, None, THERE, BALANCED)
+    assert move is not None and move.cause is Cause.UNAVAILABLE
+    assert verdict(replace(w, stuck_for=RULES.passing_after - 1), HERE, THERE, BALANCED) is None
+
+
+@pytest.mark.parametrize(("condition", "cause"), [(Condition.DRAINED, Cause.DRAINED), (Condition.DRAINING, Cause.FAILING)])
+def test_a_drained_place_is_left_where_another_can_take_the_job(condition: Condition, cause: Cause) -> None:
+    w = Waiting("north/cpu", 1.0, condition=condition)
+    move = verdict(w, None, THERE, BALANCED)
+    assert move is not None and move.cause is cause and move.figures["to"] == "east/cpu"
+    assert verdict(w, None, None, BALANCED) is None
+    assert verdict(replace(w, fixed=True), None, THERE, BALANCED) is None
+
+
+def test_a_job_that_waits_beyond_its_prediction_moves_with_its_figures() -> None:
+    move = verdict(WAITS, HERE, THERE, BALANCED)
+    assert move is not None and move.cause is Cause.LATE
+    assert move.figures["waited_s"] == 1000 and move.figures["predicted_p90_s"] == 400
+    assert move.figures["left_here_s"] == 600 == move.figures["saved_s"]
+
+
+def test_a_job_within_its_prediction_moves_only_for_much() -> None:
+    w = Waiting("north/cpu", waited=200.0, predicted=1000.0)
+    move = verdict(w, HERE, THERE, BALANCED)
+    assert move is not None and move.cause is Cause.BETTER
+    assert verdict(replace(w, predicted=400.0), HERE, THERE, BALANCED) is None, "200 s left are not worth it"
+
+
+def test_no_gain_no_move() -> None:
+    assert verdict(WAITS, HERE, replace(THERE, wait_p90=580.0), BALANCED) is None, "too little time"
+    dear = replace(THERE, score=HERE.score * 2)
+    assert verdict(WAITS, HERE, dear, BALANCED) is None, "too dear"
+    assert verdict(replace(WAITS, waited=RULES.settle - 1), HERE, THERE, BALANCED) is None, "too young"
+    assert verdict(replace(WAITS, moves=RULES.moves), HERE, THERE, BALANCED) is None, "moved often enough"
+
+
+@given(waiting, st.floats(0, 1e5), st.floats(-1e6, 1e7))
+def test_no_move_without_gain_whatever_the_figures(w: Waiting, wait: float, score: float) -> None:
+    other = replace(THERE, wait_p90=wait, score=score)
+    move = verdict(w, HERE, other, BALANCED)
+    assert left_to_wait(w) >= 0
+    if move is None or move.cause not in (Cause.LATE, Cause.BETTER):
+        return
+    assert not w.fixed and w.moves < RULES.moves and w.waited >= RULES.settle
+    assert float(move.figures["saved_s"]) >= RULES.gain - 0.1 and float(move.figures["gain_yuan"]) > 0
