@@ -31,8 +31,8 @@ class Settings:
     """Times in seconds.
 
     tick: between two looks at a cluster; call: limit of one call to a cluster; silent_after: without an answer, a cluster
-    is silent and its movable jobs are placed elsewhere; permit_wait: how long a prologue waits for its permit; lease: life
-    of the site's lease; skew: allowance for the site's clock; movable_after: predicted wait or run above which a job is
+    is silent and its movable jobs are placed elsewhere; permit_wait: how long a prologue waits for its permit; restart_wait: the same
+    where the job may start on the site's lease, and is stopped without it; lease: life of the site's lease; skew: allowance for the site's clock; movable_after: predicted wait or run above which a job is
     movable by default; resubmit: pause before a part without a candidate is looked at again; health: when a place is
     drained for its failures, and comes back; moving: when a job that waits is placed again; server_lease: how long a server that says nothing keeps its clusters before
     another takes them over.
@@ -42,7 +42,8 @@ class Settings:
     call: float = 10.0
     silent_after: float = 15.0
     permit_wait: int = 120
-    lease: int = 60
+    restart_wait: int = 15
+    lease: int = 15
     kill_grace: int = 5
     skew: int = 5
     movable_after: int = 60

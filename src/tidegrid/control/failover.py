@@ -64,13 +64,16 @@ def withdraw(conn: Connection, ctx: Context, cluster: str) -> int:
     batch = Batch(conn, ctx, ctx.now())
     s = ctx.settings
     site_now = batch.now + row["skew_us"]
-    lease_over = site_now > row["lease_expires_at"] + (s.permit_wait + s.kill_grace + s.skew) * SECOND
+    lease_over = site_now > row["lease_expires_at"] + (s.restart_wait + s.kill_grace + s.skew) * SECOND
     count = 0
+    quiet = (batch.now - row["silent_since"]) / SECOND if row["silent_since"] is not None else 0.0
+    why = {"cause": "silent", "why": f"{cluster} does not answer, and it cannot start there", "silent_s": round(quiet, 1)}
     for stored in attempts.live_on(conn, cluster):
         a = stored.attempt
         under_way = a.state is State.SUBMITTING and a.id in ctx.sending
         if not a.movable or (a.restartable and not lease_over) or under_way:
             continue
+        batch.because[a.id] = why
         if can_withdraw(a):
             batch.apply(stored, [Withdrawn(f"{cluster} does not answer")])
             count += 1

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Connection
 
 from tidegrid.connectors.contract import Connector, SiteRefused, SiteUnsure, SubmitRequest
-from tidegrid.control import health
+from tidegrid.control import failover, health
 from tidegrid.control.acting import acting
 from tidegrid.control.context import Context
 from tidegrid.control.picture import Picture
@@ -27,6 +27,7 @@ from tidegrid.store.health import Place
 log = structlog.get_logger(__name__)
 LOOK_S = 2.0  # between two looks of `Watch`
 POLL_S = 1.0
+SILENT_S = 5.0  # between two withdrawals from a cluster that is silent
 GONE_S = 5.0  # after the queue lost sight of a probe: how long its file may take to show
 SCRIPT = b"#!/bin/sh\necho well >ran.tmp && mv ran.tmp ran\n"
 UNIT_S = 10.0  # of ANSWERED and UNANSWERED
@@ -39,6 +40,7 @@ class Watch:
         self.ctx, self.contacts, self.picture = ctx, contacts, picture
         self._probes: dict[Place, asyncio.Task[None]] = {}
         self._counted: dict[str, float] = {}
+        self._withdrawn: dict[str, float] = {}
 
     async def step(self) -> int:
         ctx, now = self.ctx, asyncio.get_running_loop().time()
@@ -52,6 +54,7 @@ class Watch:
                 continue  # silence is an incident of its own
             sign = Sign.UNANSWERED if contact.failures else Sign.ANSWERED
             seen.append((name, "", sign, min(since, UNIT_S) / UNIT_S))
+        await self._silent(now)
         names = [n for n, c in self.contacts.items() if c.answered and not c.silent]
 
         def look(conn: Connection) -> dict[Place, Standing]:
@@ -78,6 +81,15 @@ class Watch:
             self._probes[place] = task
             task.add_done_callback(lambda _, p=place: self._probes.pop(p, None))  # type: ignore[misc]
         return 0
+
+    async def _silent(self, now: float) -> None:
+        """A look at a cluster that hangs takes as long as a call may: what may move meanwhile does not wait for it."""
+        for name, contact in list(self.contacts.items()):
+            held = self.ctx.held.get(cluster_role(name))
+            if contact.silent and held is not None and now - self._withdrawn.get(name, 0.0) >= SILENT_S:
+                self._withdrawn[name] = now
+                with acting(held):
+                    await failover.check(self.ctx, name, self.contacts, "it still does not answer")
 
     async def _any_partition(self, cluster: str) -> str:
         network = await self.picture.network()

@@ -25,6 +25,7 @@ from tidegrid.control import access, intake
 from tidegrid.control.acting import Held, acting
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
+from tidegrid.control.failover import FAILURES_TO_BREAK
 from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
 from tidegrid.control.reconcile import native_name
@@ -254,7 +255,11 @@ class Submitter:
         gate = self._gates.setdefault(attempt["cluster"], asyncio.Semaphore(self.ctx.settings.submissions_at_once))
         try:
             async with gate:
-                evidence = await self._try(spec, attempt)
+                contact = self.picture.contacts.get(attempt["cluster"])
+                if contact is not None and contact.failures >= FAILURES_TO_BREAK:  # many may queue at the gate
+                    evidence: Evidence = NotSent("the cluster does not answer")
+                else:
+                    evidence = await self._try(spec, attempt)
             await self.ctx.write(lambda c: self._answer(c, attempt["id"], evidence))
         except Conflict as e:
             if e.code != "lease.lost":
@@ -312,7 +317,7 @@ class Submitter:
             root=root,
             movable=attempt["movable"],
             restartable=attempt["restartable"],
-            wait_s=self.ctx.settings.permit_wait,
+            wait_s=self._wait_s(attempt),
             array=bool(spec.array),
         )
         files = {COMMAND_FILE: script.encode(), BATCH_FILE: job.encode()}
@@ -339,6 +344,11 @@ class Submitter:
                 "TIDE_MEMORY_MIB": str(r.memory_mib),
             },
         )
+
+    def _wait_s(self, attempt: dict[str, Any]) -> int:
+        """How long its prologue waits: what may start without a permit is soon sure to have stopped without it."""
+        s = self.ctx.settings
+        return s.restart_wait if attempt["movable"] and attempt["restartable"] else s.permit_wait
 
     def _answer(self, conn: Connection, attempt_id: int, evidence: Evidence) -> None:
         batch = Batch(conn, self.ctx, self.ctx.now())

@@ -107,7 +107,7 @@ def waiting_on(conn: Connection, cluster: str, *, after: int, limit: int) -> lis
         select(
             attempts.c.id, attempts.c.job_id, attempts.c.part_id, attempts.c.partition, attempts.c.tasks, attempts.c.state,
             attempts.c.queued_at, attempts.c.created_at, attempts.c.decision_id, attempts.c.directory,
-            jobs.c.moved, jobs.c.spec, parts.c.excluded,
+            jobs.c.moved, jobs.c.spec, jobs.c.org_id, jobs.c.project_id, parts.c.excluded,
         )
         .join(jobs, jobs.c.id == attempts.c.job_id)
         .join(parts, parts.c.id == attempts.c.part_id)
