@@ -1,6 +1,6 @@
 # `make` lists what there is. Everything runs in .venv, which tools/setup.sh makes from constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real test-slurm chaos bench lint setup pin clean
+.PHONY: help demo test test-real chaos bench lint setup pin clean
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
@@ -24,14 +24,10 @@ test: ## everything that needs no system package (ARGS="-k name")
 	@echo "test: tests marked 'real' (they need PostgreSQL) are left to make test-real"
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not real and not slurm" $(ARGS)
 
-test-real: ## the tests against real PostgreSQL, installed with apt-get; skips nothing
+test-real: ## the tests against real PostgreSQL, Slurm, ssh and MPI applications, installed with apt-get; skips nothing
 	@sh tools/setup.sh dev
 	@sh tools/real.sh
-	@TIDEGRID_NO_SKIP=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -m "real and not slurm" $(ARGS)
-
-test-slurm: ## the tests on real Slurm clusters of this machine (packages: tide testbed up says which)
-	@sh tools/setup.sh dev
-	@$(PY) -m pytest -m slurm $(ARGS)
+	@TIDEGRID_NO_SKIP=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -m "real" $(ARGS)
 
 chaos: ## 1,000 jobs while servers and supervisors are killed, on SQLite and PostgreSQL, and the control; reports in reports/
 	@sh tools/setup.sh dev

@@ -1,21 +1,35 @@
 #!/bin/sh
-# Install what the tests marked `real` use: PostgreSQL. Does nothing where it is there.
+# Install what the tests marked `real` use: PostgreSQL, Slurm, OpenSSH, MariaDB, LAMMPS and GROMACS. Does nothing where it is there.
 set -eu
 die() { printf 'test-real: %s\n' "$*" >&2; exit 1; }
-server() { ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1; }
-
-server && exit 0
-command -v apt-get >/dev/null 2>&1 || die "PostgreSQL is missing and there is no apt-get: install PostgreSQL 15 or later, then run this again"
+has() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
+# Debian's package, and a file or command that shows that it is installed
+missing() {
+  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || has initdb || echo postgresql
+  { has slurmctld && has slurmd && has sbatch; } || echo slurm-wlm
+  has munged || echo munge
+  { has sshd && has ssh-keygen; } || echo openssh-server
+  has mariadbd || echo mariadb-server
+  has slurmdbd || echo slurmdbd
+  has lmp || echo lammps
+  [ -e /usr/share/lammps/examples/melt ] || echo lammps-examples
+  { has gmx && has gmx_mpi; } || echo gromacs
+  [ -e /usr/share/gromacs/top/spc216.gro ] || echo gromacs-data
+  has mpirun || echo openmpi-bin
+}
+packages=$(missing | tr '\n' ' ')
+[ -n "$packages" ] || exit 0
+has apt-get || die "missing: $packages; there is no apt-get: install them, then run this again"
 sudo=
 if [ "$(id -u)" != 0 ]; then
-  command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null ||
-    die "PostgreSQL is missing and installing it needs root: run 'sudo apt-get install postgresql', then this again"
+  { has sudo && sudo -n true 2>/dev/null; } || die "missing, and installing needs root: run 'sudo apt-get install --no-install-recommends $packages', then this again"
   sudo='sudo -n'
 fi
-echo "test-real: installing PostgreSQL with apt-get"
-export DEBIAN_FRONTEND=noninteractive
+echo "test-real: installing with apt-get (a few minutes, once): $packages"
 log=$(mktemp)
-{ $sudo apt-get update && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends postgresql; } >"$log" 2>&1 ||
+# Nothing of what is installed shall start by itself: the tests start what they need.
+{ $sudo apt-get update && $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y --no-install-recommends $packages; } >"$log" 2>&1 ||
   { tail -n 3 "$log" >&2; die "apt-get failed; what it said is in $log"; }
 rm -f "$log"
-server || die "PostgreSQL was installed, but its initdb is not found"
+left=$(missing | tr '\n' ' ')
+[ -z "$left" ] || die "installed, but still not found: $left"
