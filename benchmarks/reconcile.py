@@ -75,7 +75,7 @@ async def measure(count: int = 10_000) -> dict[str, Any]:
 
         store = Store.open(f"sqlite:///{directory}/t.db", now_us=now)
         ctx = Context(store, type("C", (), {"now": staticmethod(now)})(), Ids(now, random.Random(1).getrandbits), Path(directory), Settings())
-        ids = await store.write(lambda c: _fill(c, ctx, count))
+        ids = await store.write(lambda c: fill(c, ctx, count, "bench"))
         cluster = Cluster()
         reconciler = Reconciler(ctx, cluster, {"bench": Contact()})  # type: ignore[arg-type]
         queued = {i: Listed(native_name(i), str(n), (0,), ()) for n, i in enumerate(ids)}
@@ -130,13 +130,14 @@ def _plain(conn: Any, listed: dict[int, Listed]) -> float:
     return round(time.perf_counter() - began, 4)
 
 
-def _fill(conn: Any, ctx: Context, count: int) -> list[int]:
+def fill(conn: Any, ctx: Context, count: int, cluster: str) -> list[int]:
+    """Live attempts, queued on a cluster of that name; their ids."""
     new = ctx.ids.new
     org, project, user = new(), new(), new()
     orgs.create_org(conn, id=org, name="o", at=T0)
     orgs.create_project(conn, id=project, org_id=org, name="default", at=T0)
     orgs.create_user(conn, id=user, org_id=org, name="u", role="user", at=T0)
-    clusters.ensure(conn, ["bench"])
+    clusters.ensure(conn, [cluster])
     ledger.deposit(conn, ctx.ids, T0, org, 10**15, "d")
     spec = json.dumps({"resources": {}, "objective": "balanced"})
     job_ids, part_ids, attempt_ids = ([new() for _ in range(count)] for _ in range(3))
@@ -153,7 +154,7 @@ def _fill(conn: Any, ctx: Context, count: int) -> list[int]:
     attempts.add(
         conn,
         [
-            {"id": a, "org_id": org, "job_id": j, "part_id": p, "cluster": "bench", "partition": "cpu", "state": "QUEUED",
+            {"id": a, "org_id": org, "job_id": j, "part_id": p, "cluster": cluster, "partition": "cpu", "state": "QUEUED",
              "native_id": str(n), "created_at": T0, "queued_at": T0, "cores": 1, "memory_mib": 64, "wall_s": 600,
              "rates": rates, "directory": "d"}
             for n, (a, j, p) in enumerate(zip(attempt_ids, job_ids, part_ids, strict=True))

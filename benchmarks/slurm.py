@@ -8,14 +8,17 @@ One cluster of the test-bed (Debian's Slurm, 128 cores), reached over ssh by a `
 Ratios are network over plain: bulk_ratio of the seconds until all were accepted (the platform's word is durable then), end_to_end_ratio
 until all had ended. Also a reconcile tick with `--queue` jobs of the network's in the queue: seconds, and how often the controller was asked.
 
-    python -m benchmarks.slurm [--jobs 500] [--rounds 3] [--queue 5000]
+    python -m benchmarks.slurm [--jobs 500] [--rounds 3] [--queue 5000] [--script "sleep 5"]
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
+import random
+import re
 import shlex
 import shutil
 import statistics
@@ -23,20 +26,29 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks.calibration import calibrate
+from benchmarks.reconcile import fill
 
 from tidegrid.client import Tide
+from tidegrid.connectors.slurm.connector import SlurmConnector, SlurmSettings
+from tidegrid.connectors.slurm.sftp_files import SftpFiles
+from tidegrid.connectors.slurm.ssh import SshLink, SshShell, SshTarget
+from tidegrid.control.context import Context, Settings
+from tidegrid.control.reconcile import Contact, Reconciler, native_name
+from tidegrid.domain.ids import Ids
 from tidegrid.launch import testbed
+from tidegrid.launch.effects import SteadyClock
 from tidegrid.launch.testbed.network import describe, install_keys
+from tidegrid.store.engine import Store
 
 CLUSTER = "alpha"
-SCRIPT = "true"
-LOOP = 'i=0; while [ $i -lt {jobs} ]; do sbatch --parsable -p cpu -n 1 --mem=64 -t 5 -o {out}/$i.out {script} || exit 1; i=$((i+1)); done'
+LOOP = "i=0; while [ $i -lt {jobs} ]; do sbatch --parsable -p cpu -n 1 --mem=64 -t 5 -o {out}/$i.out {script} || exit 1; i=$((i+1)); done"
 
 
 @contextmanager
@@ -64,11 +76,11 @@ def server(home: Path, network: str) -> Iterator[Tide]:
         log.close()
 
 
-def plain(bed: testbed.Testbed, jobs: int, out: Path) -> dict[str, float]:
+def plain(bed: testbed.Testbed, jobs: int, out: Path, script_text: str) -> dict[str, float]:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     script = out / "job.sh"
-    script.write_text(f"#!/bin/sh\n{SCRIPT}\n")
+    script.write_text(f"#!/bin/sh\n{script_text}\n")
     began = time.perf_counter()
     text = LOOP.format(jobs=jobs, out=shlex.quote(str(out)), script=shlex.quote(str(script)))
     done = bed.run(CLUSTER, "sh", "-c", text, seconds=600)
@@ -79,14 +91,16 @@ def plain(bed: testbed.Testbed, jobs: int, out: Path) -> dict[str, float]:
     return {"accepted_s": accepted, "ended_s": time.perf_counter() - began}
 
 
-def network(tide: Tide, jobs: int) -> dict[str, float]:
-    body = {"app": "script", "params": {"script": SCRIPT}, "resources": {"cores": 1, "memory_mib": 64, "wall_s": 300}}
+def network(tide: Tide, jobs: int, script: str) -> dict[str, float]:
+    body = {"app": "script", "params": {"script": script}, "resources": {"cores": 1, "memory_mib": 64, "wall_s": 300}}
     began = time.perf_counter()
     made = tide.submit_many([body] * jobs)
     accepted = time.perf_counter() - began
     last, ran = made[-1].id, 0.0
     while True:
-        open_ = [s for s in ("pending", "queued", "running", "finishing") if any(True for _ in tide.jobs(state=s, page=1))]
+        open_ = [
+            s for s in ("pending", "queued", "running", "finishing") if any(True for _ in tide.jobs(state=s, page=1))
+        ]
         if not ran and not {"pending", "queued", "running"} & set(open_):
             ran = time.perf_counter() - began
         if not open_:
@@ -98,7 +112,62 @@ def network(tide: Tide, jobs: int) -> dict[str, float]:
     return {"accepted_s": accepted, "ran_s": ran, "ended_s": seconds}
 
 
-def measure(jobs: int, rounds: int) -> dict[str, Any]:
+class Counted:
+    """A shell that remembers what it was asked."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.commands = inner, []
+
+    async def run(self, command: str, stdin: str = "", **more: Any) -> Any:
+        self.commands.append(command)
+        return await self.inner.run(command, stdin, **more)
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+async def tick(bed: testbed.Testbed, directory: Path, jobs: int, times: int = 7) -> dict[str, Any]:
+    """Seconds of a reconcile tick, over ssh, while `jobs` jobs of the network's wait in a real queue, and what it asked the site."""
+    way = bed.cluster(CLUSTER).ssh
+    link = SshLink(SshTarget(way.host, way.user, str(way.key), str(way.known_hosts), way.port))
+    shell = Counted(SshShell(link))
+    connector = SlurmConnector(
+        CLUSTER, shell, SftpFiles(link, shell, str(directory / "tick-root")), SlurmSettings(load_every=3600)
+    )
+    clock = SteadyClock()
+    store = Store.open(f"sqlite:///{directory / 'tick.db'}", now_us=clock.now)
+    ctx = Context(store, clock, Ids(clock.now, random.Random(1).getrandbits), directory, Settings())
+    ids = await store.write(lambda c: fill(c, ctx, jobs, CLUSTER))
+    names = "\n".join(native_name(i) for i in ids)
+    loop = "xargs -P 8 -I{} sbatch --parsable --hold -p cpu -n 1 --mem=64 -t 5 -J {} --output=/dev/null --wrap true"
+    began = time.perf_counter()
+    done = await asyncio.to_thread(bed.run, CLUSTER, "sh", "-c", loop, stdin=names, seconds=900)
+    assert done.returncode == 0, done.stderr[-500:]
+    filled = time.perf_counter() - began
+    reconciler = Reconciler(ctx, connector, {CLUSTER: Contact()})
+    for _ in range(2):
+        assert await reconciler.tick()
+    shell.commands.clear()
+    seconds = []
+    for _ in range(times):
+        at = time.perf_counter()
+        assert await reconciler.tick()
+        seconds.append(time.perf_counter() - at)
+    asked = Counter(
+        word
+        for c in shell.commands
+        for word in ("squeue", "sacct", "scontrol", "sinfo")
+        if re.search(rf"\b{word}\b", c)
+    )
+    await connector.close()
+    store.close()
+    return {
+        "queued_jobs": jobs, "filled_s": round(filled, 1), "median_s": round(statistics.median(seconds), 3), "most_s": round(max(seconds), 3),
+        "controller_queries_a_tick": {k: n / times for k, n in asked.items()}, "commands_a_tick": len(shell.commands) / times,
+    }  # fmt: skip
+
+
+def measure(jobs: int, rounds: int, queue: int, script: str) -> dict[str, Any]:
     directory = Path(tempfile.mkdtemp(prefix="tide-bench-"))
     bed = testbed.up(directory / "bed", 1, False, bound=True)
     try:
@@ -107,24 +176,27 @@ def measure(jobs: int, rounds: int) -> dict[str, Any]:
         install_keys(bed, home)
         ways: dict[str, list[dict[str, float]]] = {"plain": [], "network": []}
         with server(home, describe(bed, roots=directory / "roots")) as tide:
-            network(tide, 20)  # connections made, nothing cold
+            network(tide, 20, "true")  # connections made, nothing cold
             for _ in range(rounds):
-                ways["plain"].append(plain(bed, jobs, directory / "plain"))
-                ways["network"].append(network(tide, jobs))
+                ways["plain"].append(plain(bed, jobs, directory / "plain", script))
+                ways["network"].append(network(tide, jobs, script))
             assert tide.journal_check()["balanced"]
+        ticks = asyncio.run(tick(bed, directory, queue)) if queue else {}
     finally:
         bed.down()
         shutil.rmtree(directory, ignore_errors=True)
-    return {"jobs": jobs, "rounds": rounds, **summary(ways)}
+    return {"jobs": jobs, "script": script, "rounds": rounds, **summary(ways), "tick": ticks}
 
 
 def summary(ways: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    out: dict[str, Any] = {
-        name: {k: [round(r[k], 3) for r in runs] for k in runs[0]} for name, runs in ways.items()
-    }
+    out: dict[str, Any] = {name: {k: [round(r[k], 3) for r in runs] for k in runs[0]} for name, runs in ways.items()}
     for what, ratio in (("accepted_s", "bulk_ratio"), ("ended_s", "end_to_end_ratio")):
         pairs = [n[what] / p[what] for p, n in zip(ways["plain"], ways["network"], strict=True)]
-        out[ratio] = {"median": round(statistics.median(pairs), 3), "least": round(min(pairs), 3), "most": round(max(pairs), 3)}
+        out[ratio] = {
+            "median": round(statistics.median(pairs), 3),
+            "least": round(min(pairs), 3),
+            "most": round(max(pairs), 3),
+        }
     return out
 
 
@@ -132,8 +204,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--queue", type=int, default=5000)
+    parser.add_argument("--script", default="sleep 5")
     args = parser.parse_args()
-    print(json.dumps({"calibration": calibrate(), **measure(args.jobs, args.rounds)}))
+    print(json.dumps({"calibration": calibrate(), **measure(args.jobs, args.rounds, args.queue, args.script)}))
 
 
 if __name__ == "__main__":
