@@ -40,3 +40,37 @@ def test_jobs_run_on_slurm_clusters_and_are_billed(slurm: Testbed, tmp_path: Pat
             assert (await p.journal_check(net.operator))["balanced"]
 
     asyncio.run(main())
+
+
+def test_several_nodes_whole_nodes_and_features_are_given_and_charged(slurm: Testbed, tmp_path: Path) -> None:
+    """What the controller gave is what is charged: cores of all nodes, and of a node that is not shared."""
+    home, roots = tmp_path / "home", tmp_path / "roots"
+    install_keys(slurm, home)
+    network = describe(slurm, roots=roots) + "  rival: {opening_balance: 100}\n"
+    look = "scontrol show job $SLURM_JOB_ID | grep -o 'Num[NCT][a-zA-Z]*=[0-9]*' | tr '\\n' ' '"
+    asked = {
+        "spread": ({"nodes": 2, "cores": 4, "ranks": 2}, {}, "alpha"),
+        "whole": ({"cores": 2, "exclusive": True}, {}, "alpha"),
+        "feature": ({"cores": 1}, {"features": "rome", "warn_s": 60}, "beta"),  # alpha has none such: it refuses
+    }
+
+    async def main() -> None:
+        async with running(home, network=network, settings=SETTINGS) as net:
+            p, ada = net.platform, net.acme
+            ids = []
+            for name, (resources, site, _) in asked.items():
+                script = look + ("; srun sh -c 'echo $SLURMD_NODENAME' | sort | uniq -c" if name == "spread" else "")
+                body = shell(script, site=site, constraints={"ordered": ["alpha/cpu", "beta/short"]})
+                body["resources"] = {"memory_mib": 64, "wall_s": 120, **resources}
+                ids.append((await p.submit(ada, body, None))["id"])
+            views = await net.wait(*ids, actor=ada, timeout=120)
+            told = [(await p.logs(ada, i, 0, "out", 0, 1000)).decode().split() for i in ids]
+            assert [(v["state"], v["attempts"][-1]["cluster"]) for v in views] == [("succeeded", a[2]) for a in asked.values()]
+            assert told[0][:3] == ["NumNodes=2", "NumCPUs=8", "NumTasks=4"] and told[0][3::2] == ["2", "2"], told
+            assert len(set(told[0][4::2])) == 2, told
+            assert told[1][:2] == ["NumNodes=1", "NumCPUs=32"] and told[2][:2] == ["NumNodes=1", "NumCPUs=1"], told
+            usage, _ = await p.usage(ada, limit=100)
+            assert {u["job"]: u["cores"] for u in usage} == dict(zip(ids, (8, 32, 1), strict=True))
+            assert (await p.journal_check(net.operator))["balanced"]
+
+    asyncio.run(main())

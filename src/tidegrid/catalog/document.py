@@ -35,6 +35,7 @@ from tidegrid.domain.job import Resources
 
 RESERVED = frozenset({"python", "command"})
 SHORT = 12
+_LIMITED = ("cores", "memory_mib", "gpus", "wall_s", "nodes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class Application:
         """InvalidInput (resources.over_limit) where a request passes the document's limits; all of them named."""
         over = [
             f"{name} {getattr(wanted, name)} is above {getattr(self.limits, name)}"
-            for name in ("cores", "memory_mib", "gpus", "wall_s")
+            for name in _LIMITED
             if getattr(self.limits, name) and getattr(wanted, name) > getattr(self.limits, name)
         ]
         if over:
@@ -250,11 +251,14 @@ def _resources(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> tu
             gpus=values.get("gpus", base.gpus),
             gpu_type=values.get("gpu_type", base.gpu_type),
             wall_s=found.get("wall_s", base.wall_s),
+            nodes=values.get("nodes", base.nodes),
+            ranks=values.get("ranks", base.ranks),
+            exclusive=values.get("exclusive", base.exclusive),
         )
 
     default = read(given, ("resources",), Resources())
-    limits = read(given.get("max", {}), ("resources", "max"), Resources(0, 0, 0, "", 0))
-    for name in ("cores", "memory_mib", "gpus", "wall_s"):
+    limits = read(given.get("max", {}), ("resources", "max"), Resources(0, 0, 0, "", 0, 0, 0))
+    for name in _LIMITED:
         limit = getattr(limits, name)
         if limit and getattr(default, name) > limit:
             problems.append(doc.problem(("resources",), f"the default {name} is above the limit {limit}"))

@@ -23,6 +23,9 @@ _RESOURCES: dict[str, Any] = {
     "gpus": {"type": "integer", "minimum": 0, "maximum": 1_000_000},
     "gpu_type": {"type": "string", "maxLength": 64},
     "wall": _AMOUNT,
+    "nodes": {"type": "integer", "minimum": 1, "maximum": 100_000},
+    "ranks": {"type": "integer", "minimum": 1, "maximum": 100_000},
+    "exclusive": {"type": "boolean"},
 }
 _PATHS: dict[str, Any] = {"type": "array", "items": {"type": "string", "pattern": _RELATIVE}, "maxItems": 1000}
 _NUMBER_OR_NOT: dict[str, Any] = {"type": "number"}

@@ -68,7 +68,9 @@ def show_job(job: JobArg, json: Json = False) -> None:
         ("owner", f"{found.user} of {found.org}, project {found.project}"),
         ("application", f"{found.app}@{found.app_version[:12]}"),
         ("tasks", found.tasks if found.tasks > 1 else None),
-        ("resources", f"{r.cores} cores, {r.memory_mib} MiB" + (f", {r.gpus} GPUs {r.gpu_type}" if r.gpus else "")
+        ("resources", (f"{r.nodes} {'whole ' if r.exclusive else ''}nodes of " if r.nodes > 1 or r.exclusive else "")
+         + f"{r.cores} cores, {r.memory_mib} MiB" + (f", {r.gpus} GPUs {r.gpu_type}" if r.gpus else "")
+         + (f", {r.ranks} processes on each" if r.ranks > 1 else "")
          + f", {show.seconds(r.wall_s)} at most"),
         ("objective", found.objective),
         ("submitted", show.moment(found.created_at)), ("started", show.moment(found.started_at)),

@@ -32,6 +32,9 @@ def wanted(
     project: Annotated[str, typer.Option(help="The project it is counted to.", metavar="NAME", show_default=False)] = "",
     cores: Annotated[int | None, typer.Option("--cores", "-c", min=1, help="Cores of one task.", metavar="N")] = None,
     memory: Annotated[str, typer.Option("--memory", "-m", help="Memory of one task: 512M, 4G.", metavar="SIZE", show_default=False)] = "",
+    nodes: Annotated[int | None, typer.Option("--nodes", "-N", min=1, help="Nodes of one task; cores, memory and GPUs are of each.", metavar="N")] = None,
+    ranks: Annotated[int | None, typer.Option("--ranks", min=1, help="MPI processes on each node.", metavar="N")] = None,
+    exclusive: Annotated[bool, typer.Option("--exclusive", help="Whole nodes, which are paid for.")] = False,
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs of one task.", metavar="N")] = None,
     gpu_type: Annotated[str, typer.Option(help="Kind of GPU.", metavar="TYPE", show_default=False)] = "",
     wall: Annotated[str, typer.Option("--wall", "-t", help="Time limit: 90s, 10m, 1h30m, HH:MM:SS.", metavar="TIME", show_default=False)] = "",
@@ -49,6 +52,9 @@ def wanted(
     output: Annotated[list[str] | None, _list(("--output",), "Files to bring back. Repeatable.", "GLOB")] = None,
     movable: Annotated[bool | None, typer.Option("--movable/--not-movable", help="Whether it may be placed elsewhere when its cluster falls silent.", show_default=False)] = None,
     restartable: Annotated[bool, typer.Option("--restartable", help="It may be started again after a broken run.")] = False,
+    feature: Annotated[str, typer.Option("--feature", help="Of nodes, as in Slurm's --constraint.", metavar="WORDS", show_default=False)] = "",
+    qos: Annotated[str, typer.Option("--qos", help="A quality of service of the site.", metavar="NAME", show_default=False)] = "",
+    warn: Annotated[str, typer.Option("--warn", help="SIGUSR1 so long before the time limit: 60s, 5m.", metavar="TIME", show_default=False)] = "",
     held: Annotated[bool, typer.Option("--held", help="Do not place it before `tide release`.")] = False,
 ) -> Callable[..., dict[str, Any]]:  # fmt: skip
     """What makes the submission's body from these options, once connected; the flag: whether files are uploaded."""
@@ -57,7 +63,9 @@ def wanted(
     resources = {
         "cores": cores, "memory_mib": values.memory(memory) if memory else None, "gpus": gpus,
         "gpu_type": gpu_type or None, "wall_s": values.duration(wall) if wall else None,
+        "nodes": nodes, "ranks": ranks, "exclusive": exclusive or None,
     }  # fmt: skip
+    site = {"features": feature, "qos": qos, "warn_s": values.duration(warn) if warn else 0}
     constraints = {"arch": arch, "regions": region, "any_of": on, "ordered": prefer, "exclude": avoid}
     body: dict[str, Any] = {
         "app": app or SCRIPT_APP,
@@ -74,6 +82,7 @@ def wanted(
         "movable": movable,
         "restartable": restartable,
         "held": held,
+        "site": {k: v for k, v in site.items() if v},
     }
     origins = [_origin(text) for text in input or ()]
     text = script.read_text(encoding="utf-8") if script else ""

@@ -40,6 +40,9 @@ class Resources:
     gpus: int = 0
     gpu_type: str = ""
     wall_s: int = 0
+    nodes: int = 1
+    ranks: int = 1
+    exclusive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from tidegrid.control.context import Context
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.errors import InvalidInput, NotFound
 from tidegrid.domain.ids import parse, show
-from tidegrid.domain.job import Constraints, InputFile, JobSpec, JobState, Resources
+from tidegrid.domain.job import Constraints, InputFile, JobSpec, JobState, Resources, SiteOptions
 from tidegrid.domain.ranges import MAX_TASKS, compress, parse_array
 from tidegrid.ledger.holds import insufficient
 from tidegrid.store import blobs, events, jobs, orgs
@@ -72,6 +72,7 @@ def parse_body(body: Body, application: Application) -> Wanted:
         movable=body.get("movable") if body.get("movable") is not None else application.movable,
         restartable=bool(body.get("restartable") or application.restartable),
         held=bool(body.get("held")),
+        site=SiteOptions(**{k: v for k, v in (body.get("site") or {}).items() if v}),
     )
     for name in spec.env:
         if not name.replace("_", "a").isalnum() or name[0].isdigit() or name.startswith("TIDE_"):
@@ -84,8 +85,12 @@ def _resources(asked: Body, application: Application) -> Resources:
     merged = {**base, **{k: v for k, v in asked.items() if v is not None}}
     r = Resources(**merged)
     application.check_resources(r)
-    if r.cores < 1 or r.memory_mib < 1 or r.wall_s < 1 or r.gpus < 0:
-        raise InvalidInput("resources.malformed", "cores, memory_mib and wall_s are at least 1, gpus at least 0")
+    if min(r.cores, r.memory_mib, r.wall_s, r.nodes, r.ranks) < 1 or r.gpus < 0:
+        text = "cores, memory_mib, wall_s, nodes and ranks are at least 1, gpus at least 0"
+        raise InvalidInput("resources.malformed", text)
+    if r.ranks > r.cores:
+        text = f"{r.ranks} processes on a node, and {r.cores} cores for them"
+        raise InvalidInput("resources.malformed", text, hint="ask for as many cores as processes, or more")
     return r
 
 
@@ -112,6 +117,7 @@ def spec_from(row: Mapping[str, Any]) -> JobSpec:
     """The specification a stored job was accepted with."""
     d = json.loads(row["spec"])
     d["resources"] = Resources(**d["resources"])
+    d["site"] = SiteOptions(**d.get("site", {}))
     d["constraints"] = Constraints(**{k: tuple(v) for k, v in d["constraints"].items()})
     d["inputs"] = tuple(InputFile(**i) for i in d["inputs"])
     for k in ("after_ok", "after_any", "outputs"):

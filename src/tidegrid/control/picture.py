@@ -196,6 +196,8 @@ class Picture:
             id=id_,
             app=spec.app,
             need=need_of(r),
+            nodes=r.nodes,
+            exclusive=r.exclusive,
             gpu_type=r.gpu_type,
             wall_s=r.wall_s,
             tasks=tasks,

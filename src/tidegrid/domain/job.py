@@ -46,13 +46,17 @@ _OF_REASON = {
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one task needs on one node. wall_s: limit in seconds; memory in MiB."""
+    """What one task needs. cores, memory_mib, gpus: on each of its nodes; ranks: processes (MPI) started on each node, which share
+    the cores; exclusive: whole nodes, which are then paid for; wall_s: limit in seconds."""
 
     cores: int = 1
     memory_mib: int = 256
     gpus: int = 0
     gpu_type: str = ""
     wall_s: int = 600
+    nodes: int = 1
+    ranks: int = 1
+    exclusive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,17 @@ class Constraints:
     any_of: tuple[str, ...] = ()
     ordered: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SiteOptions:
+    """What is passed on to a site that knows it, and refused by one that does not: it is then placed elsewhere. features: of
+    nodes, in Slurm's words (`--constraint`); qos: a quality of service; warn_s: SIGUSR1 to the batch script so long before the
+    limit, 0: none."""
+
+    features: str = ""
+    qos: str = ""
+    warn_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +116,7 @@ class JobSpec:
     movable: bool | None = None
     restartable: bool = False
     held: bool = False
+    site: SiteOptions = SiteOptions()
 
 
 @dataclass(frozen=True, slots=True)

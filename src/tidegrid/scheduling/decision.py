@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -64,7 +64,8 @@ class Candidate:
 
     index: into the snapshot's partitions; start_now: chance to start within a minute; wait, staging, run: seconds, predicted
     (of all tasks together for run); price, cost: micro-yuan at run_p50, customer's and operator's; hold: price at the full wall
-    time; score: micro-yuan, lower is better; sell, cost_rates: 1e-8 yuan per (core, GPU, GiB)-hour.
+    time; score: micro-yuan, lower is better; sell, cost_rates: 1e-8 yuan per (core, GPU, GiB)-hour; need: what one task is given
+    there, and pays for, in the order of the snapshot's kinds.
     """
 
     index: int
@@ -84,6 +85,7 @@ class Candidate:
     region: str
     sell: tuple[int, int, int]
     cost_rates: tuple[int, int, int]
+    need: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def name(self) -> str:
@@ -110,10 +112,12 @@ class Candidate:
 @dataclass(frozen=True, slots=True, eq=False)
 class Terms:
     """What the candidates are made from: the request's shape and predictions, and of the best partitions, best first, their
-    index, wait (s) and score. waves float64[P]: how often a partition is filled for all tasks, None for one task."""
+    index, wait (s) and score. whole_nodes: how many it has to itself, 0 where it shares them; waves float64[P]: how often a
+    partition is filled for all tasks, None for one task."""
 
     snapshot: Snapshot
     need: tuple[int, ...]
+    whole_nodes: int
     tasks: int
     wall_s: int
     input_bytes: int
@@ -130,7 +134,8 @@ class Terms:
     def _candidate(self, i: int) -> Candidate:
         s, p = self.snapshot, int(self.index[i])
         cluster, _, partition = s.partitions[p].partition("/")
-        millicores, mib, gpus = self.need
+        given = allocated(s, self.need, self.whole_nodes)[p].tolist() if self.whole_nodes else list(self.need)
+        millicores, mib, gpus = given
         sell, cost = s.sell_rates(p), s.cost_rates(p)
         wait, slowness = float(self.wait[i]), 1.0 / float(s.speed[p])
         waves = 1.0 if self.waves is None else float(self.waves[p])
@@ -155,7 +160,15 @@ class Terms:
             region=s.regions[int(s.region[p])],
             sell=sell.as_tuple(),
             cost_rates=cost.as_tuple(),
+            need=(millicores, mib, gpus),
         )
+
+
+def allocated(s: Snapshot, need: Sequence[int], whole_nodes: int) -> Ints:
+    """What a task that has `whole_nodes` nodes to itself is given, int64[P,K]: all their cores and GPUs, and the memory it asked for."""
+    out: Ints = s.largest * whole_nodes
+    out[:, 1] = need[1]
+    return out
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,8 @@ class Asks(Protocol):
     @property
     def need(self) -> tuple[int, ...]: ...
     @property
+    def nodes(self) -> int: ...
+    @property
     def wall_s(self) -> int: ...
     @property
     def gpu_type(self) -> str: ...
@@ -60,12 +62,12 @@ class Feasibility:
         self._state = _union(len(s.partitions), state)
         self._limit = np.where(s.max_wall_s > 0, s.max_wall_s, np.iinfo(np.int64).max)
         self._where: dict[tuple[Constraints, tuple[str, ...], str, tuple[str, ...]], Masks] = {}
-        self._fit: dict[tuple[tuple[int, ...], str], Masks] = {}
+        self._fit: dict[tuple[tuple[int, ...], str, int], Masks] = {}
         self._long: dict[int, Masks] = {}
         self._verdict: dict[tuple[object, ...], Verdict] = {}
 
     def of(self, r: Asks) -> Verdict:
-        where_key, fit_key = (r.constraints, r.excluded, r.app, r.closed), (r.need, r.gpu_type)
+        where_key, fit_key = (r.constraints, r.excluded, r.app, r.closed), (r.need, r.gpu_type, r.nodes)
         key = (where_key, fit_key, r.wall_s)
         known = self._verdict.get(key)
         if known is not None:
@@ -75,7 +77,7 @@ class Feasibility:
             where = self._where[where_key] = self._judge_where(r.constraints, r.excluded, r.app, r.closed)
         fit = self._fit.get(fit_key)
         if fit is None:
-            fit = self._fit[fit_key] = self._judge_fit(r.need, r.gpu_type)
+            fit = self._fit[fit_key] = self._judge_fit(r.need, r.gpu_type, r.nodes)
         long = self._long.get(r.wall_s)
         if long is None:
             long = self._long[r.wall_s] = _union(len(self._limit), [(Refusal.TOO_LONG, r.wall_s > self._limit)])
@@ -106,9 +108,11 @@ class Feasibility:
             found.append((Refusal.NOT_INSTALLED, ~s.has_app(app)))
         return _union(len(s.partitions), found)
 
-    def _judge_fit(self, need: Sequence[int], gpu_type: str) -> Masks:
-        s = self.snapshot
-        large = np.asarray((np.array(need, np.int64) > np.minimum(s.largest, s.capacity)).any(axis=1), np.bool_)
+    def _judge_fit(self, need: Sequence[int], gpu_type: str, nodes: int) -> Masks:
+        s, whole = self.snapshot, np.array(need, np.int64)
+        large = np.asarray(((whole > s.largest * nodes) | (whole > s.capacity)).any(axis=1), np.bool_)
+        if nodes > 1:  # as many nodes as hold the largest kind there is of them
+            large |= np.asarray((s.largest[:, 0] * nodes > s.capacity[:, 0]), np.bool_)
         found = [(Refusal.TOO_LARGE, large)]
         if gpu_type:
             code = s.gpu_types.index(gpu_type) if gpu_type in s.gpu_types else -1

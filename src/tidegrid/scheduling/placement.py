@@ -25,8 +25,10 @@ BEST = 8
 class Request:
     """One job, or one part of an array, to be placed.
 
-    need: one task's, in the order of the snapshot's kinds (`snapshot.need_of`); tasks: how many of them; wall_s: limit in
-    seconds; excluded: clusters or partitions that refused it; closed: clusters where its customer has no account; run_p50_s, run_p90_s: predicted run time of one task at speed 1,
+    need: one task's over all its nodes, in the order of the snapshot's kinds (`snapshot.need_of`); nodes: on how many it is spread
+    evenly; exclusive: these nodes whole, all their cores and GPUs; tasks: how many of them; wall_s: limit in
+    seconds; excluded: clusters or partitions that refused it; closed: clusters where its customer has no account;
+    run_p50_s, run_p90_s: predicted run time of one task at speed 1,
     None for `runtime.predict` without history; balance: micro-yuan available, None for not asked; budget: micro-yuan at most;
     deadline_s: unix time by which it should have ended.
     """
@@ -47,6 +49,8 @@ class Request:
     balance: int | None = None
     budget: int | None = None
     deadline_s: int | None = None
+    nodes: int = 1
+    exclusive: bool = False
 
 
 def decide(

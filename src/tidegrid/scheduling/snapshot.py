@@ -45,8 +45,9 @@ class Health(IntEnum):
 
 
 def need_of(resources: Resources) -> tuple[int, int, int]:
-    """One task's need in the order of KINDS."""
-    return (resources.cores * 1000, resources.memory_mib, resources.gpus)
+    """One task's need over all its nodes, in the order of KINDS."""
+    n = resources.nodes
+    return (resources.cores * 1000 * n, resources.memory_mib * n, resources.gpus * n)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from tidegrid.domain.money import MICRO
 from tidegrid.rating.rate import MIB_PER_GIB
-from tidegrid.scheduling.decision import WAIT_P50_SHARE, Decision, Refusal, Terms
+from tidegrid.scheduling.decision import WAIT_P50_SHARE, Decision, Refusal, Terms, allocated
 from tidegrid.scheduling.feasibility import Feasibility
 from tidegrid.scheduling.objective import Objective, lookup, policy_hash
 from tidegrid.scheduling.runtime import predict
@@ -30,6 +30,7 @@ SETTINGS: Mapping[str, float] = {
 _YUAN_HOUR = MICRO / 3600  # micro-yuan a second, of one yuan an hour
 _PRICE_HOUR = 100.0 * 3600  # 1e-8 yuan an hour in one micro-yuan a second
 _FEW = 16
+Shape = tuple[tuple[int, ...], int]  # one task's need; and on how many nodes of its own, 0 where it shares them
 _NO_HISTORY: Floats = np.empty(0)
 
 
@@ -50,8 +51,8 @@ class Batch:
         self._room = list(snapshot.free.T.copy())
         self._load: Floats = np.zeros(len(snapshot.partitions))  # s of each whole partition, placed by this batch
         self._charged = False
-        self._sell: dict[tuple[int, ...], tuple[Floats, float]] = {}
-        self._pace: dict[tuple[tuple[int, ...], int, str], tuple[Floats, Floats | None]] = {}
+        self._sell: dict[Shape, tuple[Floats, float]] = {}
+        self._pace: dict[tuple[Shape, int, str], tuple[Floats, Floats | None]] = {}
 
     def decide(self, r: Request, k: int, *, asks_balance: bool = True, charges: bool = True) -> Decision:
         """The decision on one request; with `charges` it weighs on the later ones."""
@@ -81,7 +82,7 @@ class Batch:
         np.putmask(score, verdict.bad, np.inf)
 
         refused: dict[Refusal, Bools] = {}
-        sell, dearest = self._sell_of(r.need)
+        sell, dearest = self._sell_of(r)
         at_most = wall * r.tasks
         if asks_balance and r.balance is not None and dearest * at_most > r.balance:
             refused[Refusal.BALANCE] = sell * at_most > r.balance
@@ -106,24 +107,34 @@ class Batch:
         chosen, note = self._choose(r, top, score, wait)
         if charges and chosen is not None:
             self._charge(r, int(top[chosen]), p90, waves)
-        terms = Terms(s, r.need, r.tasks, r.wall_s, r.input_bytes, p50, p90, top, wait[top], score[top], waves)
+        terms = Terms(s, r.need, r.nodes if r.exclusive else 0, r.tasks, r.wall_s, r.input_bytes, p50, p90, top, wait[top], score[top], waves)
         return Decision(r.id, r.objective, chosen, terms, refusals, feasible, self.policy, note)
 
-    def _sell_of(self, need: tuple[int, ...]) -> tuple[Floats, float]:
+    def _sell_of(self, r: Request) -> tuple[Floats, float]:
         """Micro-yuan a second of one task float64[P], and the highest of them."""
-        if need not in self._sell:
-            sell = self.snapshot.sell @ _weights(need)
-            self._sell[need] = sell, float(sell.max(initial=0.0))
-        return self._sell[need]
+        shape = _shape(r)
+        if shape not in self._sell:
+            sell = self._rate(self.snapshot.sell, shape)
+            self._sell[shape] = sell, float(sell.max(initial=0.0))
+        return self._sell[shape]
+
+    def _rate(self, prices: Ints, shape: Shape) -> Floats:
+        """Micro-yuan a second of one task float64[P] at `prices` int64[P,3]."""
+        need, nodes = shape
+        if not nodes:
+            return np.asarray(prices @ _weights(need), np.float64)
+        whole = allocated(self.snapshot, need, nodes)
+        weights = np.stack([whole[:, 0] / 1000, whole[:, 2], whole[:, 1] / MIB_PER_GIB], axis=1) / _PRICE_HOUR
+        return np.asarray((prices * weights).sum(axis=1), np.float64)
 
     def _pace_of(self, r: Request, objective: Objective) -> tuple[Floats, Floats | None]:
         """What a second of one task's run time weighs, all tasks together, float64[P]; and how often a partition must be filled
         for all of them, None for one task."""
-        key = (r.need, r.tasks, r.objective)
+        key = (_shape(r), r.tasks, r.objective)
         if key not in self._pace:
-            cost = self.snapshot.cost @ _weights(r.need)
+            cost = self._rate(self.snapshot.cost, key[0])
             waves = self._waves(r.need, r.tasks) if r.tasks > 1 else None
-            pace = (self._sell_of(r.need)[0] * objective.price + cost * objective.cost) * r.tasks
+            pace = (self._sell_of(r)[0] * objective.price + cost * objective.cost) * r.tasks
             pace += objective.time * _YUAN_HOUR * (1.0 if waves is None else waves)
             self._pace[key] = pace, waves
         return self._pace[key]
@@ -183,6 +194,10 @@ class Batch:
                 at = int(found[0]) if len(found) else len(top) - 1
                 return at, f"{name} comes first in the job's list and can be had soon" if at else ""
         return 0, "no listed place can be had soon: the best of them by score"
+
+
+def _shape(r: Request) -> Shape:
+    return r.need, r.nodes if r.exclusive else 0
 
 
 def _weights(need: tuple[int, ...]) -> Floats:

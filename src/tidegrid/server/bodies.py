@@ -11,6 +11,7 @@ from tidegrid.server.fields import (
     AppName,
     Array,
     EnvName,
+    Feature,
     JobId,
     Json,
     Label,
@@ -29,13 +30,16 @@ class Body(BaseModel):
 
 
 class ResourcesBody(Body):
-    """What one task needs on one node; what is left out comes from the application."""
+    """What one task needs, cores, memory and GPUs on each of its nodes; what is left out comes from the application."""
 
     cores: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
     memory_mib: Annotated[int, Field(ge=1, le=1 << 31, strict=True)] | None = None
     gpus: Annotated[int, Field(ge=0, le=100_000, strict=True)] | None = None
     gpu_type: Label | None = None
     wall_s: Annotated[int, Field(ge=1, le=31_622_400, strict=True, description="limit in seconds")] | None = None
+    nodes: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
+    ranks: Annotated[int, Field(ge=1, le=100_000, strict=True, description="MPI processes on each node")] | None = None
+    exclusive: Annotated[bool, Field(strict=True, description="whole nodes, which are paid for")] | None = None
 
 
 class ConstraintsBody(Body):
@@ -63,6 +67,14 @@ class InputBody(Body):
         return self
 
 
+class SiteBody(Body):
+    """What is passed on to a site that knows it; one that does not refuses the job, which is then placed elsewhere."""
+
+    features: Feature = Field(default="", description="of nodes, as in Slurm's --constraint: `icelake`, `rome|milan`")
+    qos: Name | Literal[""] = ""
+    warn_s: Annotated[int, Field(ge=0, le=65535, strict=True, description="SIGUSR1 so long before the limit")] = 0
+
+
 class Submission(Body):
     """A job to be."""
 
@@ -82,6 +94,7 @@ class Submission(Body):
     movable: bool | None = None
     restartable: bool = False
     held: bool = False
+    site: SiteBody = SiteBody()
 
     def plain(self) -> dict[str, Any]:
         """For the platform: only what was given, so that an application's defaults are not hidden."""

@@ -23,6 +23,7 @@ Place = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/
 Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=32_768)]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+Feature = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:&|*()\[\]-]*$", max_length=200)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 Array = Annotated[str, StringConstraints(pattern=r"^[0-9][0-9,:-]*(%[0-9]{1,6})?$|^$", max_length=4000), Field(examples=["0-9%3"])]
 Cursor = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:=~-]+$", max_length=200)]

@@ -30,6 +30,9 @@ class Resources(View):
     gpus: int = 0
     gpu_type: str = ""
     wall_s: int = 0
+    nodes: int = 1
+    ranks: int = 1
+    exclusive: bool = False
 
 
 class Execution(View):

@@ -43,6 +43,30 @@ def test_terms_are_those_of_the_request_and_the_partition():
 
 def test_need_is_counted_in_the_kinds_of_the_snapshot():
     assert need_of(Resources(cores=2, memory_mib=512, gpus=1)) == (2000, 512, 1)
+    assert need_of(Resources(cores=2, memory_mib=512, gpus=1, nodes=3)) == (6000, 1536, 3)
+
+
+def test_several_nodes_each_hold_their_share():
+    two = row("a/two", capacity=(16_000, 32_768, 0), free=(16_000, 32_768, 0))
+    snapshot = network(two, row("b/one"))
+    spread = decide([ask(cores=12, nodes=2)], snapshot)[0]
+    assert spread.best.name == "a/two" and spread.refusals == {Refusal.TOO_LARGE: 1}
+    assert decide([ask(cores=12)], snapshot)[0].refusals == {Refusal.TOO_LARGE: 2}  # on one node
+    assert decide([ask(cores=6, nodes=3)], snapshot)[0].refusals == {Refusal.TOO_LARGE: 2}  # there are not three
+    assert spread.best.price == rate(300_000, 12, 0, 1024, Rates(6 * FEN))
+
+
+def test_whole_nodes_are_paid_for_whole():
+    wide = (32_000, 65_536, 4)
+    prices = {"sell": Rates(6 * FEN, 10 * FEN), "cost": Rates(FEN, FEN)}
+    snapshot = network(row("a/small", **prices), row("b/wide", capacity=wide, free=wide, largest=wide, **prices))
+    alone, shared = decide([ask(cores=2, exclusive=True), ask(id=2, cores=2)], snapshot)
+    by_name = {c.name: c for c in alone.candidates}
+    assert by_name["a/small"].need == (8000, 1024, 0) and by_name["b/wide"].need == (32_000, 1024, 4)
+    assert by_name["a/small"].price == rate(300_000, 8, 0, 1024, Rates(6 * FEN))
+    assert by_name["b/wide"].hold == rate(600_000, 32, 4, 1024, Rates(6 * FEN, 10 * FEN))
+    assert alone.best.name == "a/small" and by_name["b/wide"].score > by_name["a/small"].score
+    assert shared.best.need == (2000, 1024, 0)
 
 
 def test_every_reason_is_counted_where_it_holds():

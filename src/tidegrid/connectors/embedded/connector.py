@@ -48,6 +48,10 @@ class EmbeddedConnector:
             )
 
     async def submit(self, request: SubmitRequest) -> str:
+        if request.nodes > 1:
+            raise SiteRefused("site.one_node", f"{self.cluster} runs each job on one of its nodes, and {request.nodes} were asked for")
+        if request.constraint or request.qos:
+            raise SiteRefused("site.no_feature", f"{self.cluster} knows no features of nodes and no qualities of service")
         job = {
             "name": request.name,
             "directory": request.directory,
