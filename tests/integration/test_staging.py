@@ -19,7 +19,7 @@ from tidegrid import apps
 from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import SiteUnsure
 from tidegrid.connectors.files import LocalFiles
-from tidegrid.control import blobstore, catalogue, staging
+from tidegrid.control import blobstore, catalogue, moving, staging
 from tidegrid.control.context import Context, Settings
 from tidegrid.control.results import job_directory
 from tidegrid.control.staging import Fetched, Staging
@@ -331,7 +331,7 @@ def test_a_crash_at_any_step_costs_nothing(
     class Crash(BaseException):
         pass
 
-    where: Any = Staging if step == "_close" else staging
+    where: Any = Staging if step == "_close" else moving
     real = getattr(where, step)
 
     def crashing(*args: Any) -> Any:

@@ -187,8 +187,8 @@ class FaultyFiles:
     async def glob(self, directory: str, patterns: Sequence[str], *, limit: int = 10_000) -> list[FileInfo]:
         return await self._do("glob", lambda: self._inner.glob(directory, patterns, limit=limit))
 
-    async def sha256(self, path: str) -> str:
-        return await self._do("sha256", lambda: self._inner.sha256(path))
+    async def sha256(self, path: str, *, length: int | None = None) -> str:
+        return await self._do("sha256", lambda: self._inner.sha256(path, length=length))
 
     async def claim(self, directory: str, task: int, restart: int, holder: str) -> Claim:
         return await self._do("claim", lambda: self._inner.claim(directory, task, restart, holder))

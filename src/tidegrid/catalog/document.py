@@ -5,13 +5,15 @@
     params: {…}                       # JSON Schema 2020-12 of an object
     ui: {steps: {order: 1, label: {en: Steps, zh: 步数}}}
     resources: {cores: 1, memory: 512 MiB, wall: 10m, max: {cores: 4}}
-    software: {command: lmp}          # or {command: {x86_64: lmp, aarch64: lmp_arm}}, {embedded: python}
+    software: {command: lmp}          # or {command: {x86_64: lmp, aarch64: lmp_arm}}, {variants: […]}, {embedded: python}
     files: [{path: md_lj.py, package: md_lj.py}]
     script: …                         # Jinja2, see `template`; also `python` and `command` are variables
     inputs: [data.*]                  # what it may be given
     outputs: [result.json]            # globs, fetched at the end
     movable: true
     restartable: false
+    restart: {checkpoint: [state.cpt], arguments: [-cpi, state.cpt]}    # see `restart`
+    checkpoint_every: 15m             # how often it is copied out
     progress: 'step (\\d+)/(\\d+)'
     tests: [{name: tiny, params: {…}, expect: [{file: result.json, path: $.drift, max: 1e-3}]}]
 
@@ -27,13 +29,17 @@ from typing import Any
 
 from tidegrid.catalog import params as _params
 from tidegrid.catalog import quantities
+from tidegrid.catalog import restart as recipes
+from tidegrid.catalog import software as programs
 from tidegrid.catalog.document_schema import SCHEMA
+from tidegrid.catalog.restart import Restart
+from tidegrid.catalog.software import Invocation, Kind, Variant
 from tidegrid.catalog.template import Script, TemplateError, compiled
 from tidegrid.catalog.yamldoc import Doc, Mark, Path, Problem, content_hash, load, show_path
 from tidegrid.domain.errors import InvalidInput
 from tidegrid.domain.job import Resources
 
-RESERVED = frozenset({"python", "command"})
+RESERVED = frozenset({"python", "command", "restart"})
 SHORT = 12
 _LIMITED = ("cores", "memory_mib", "gpus", "wall_s", "nodes")
 
@@ -49,13 +55,27 @@ class AppFile:
 
 @dataclass(frozen=True, slots=True)
 class Software:
-    """command: by architecture, `*` for any; embedded: `python` where the server's own interpreter serves."""
+    """command: by architecture, `*` for any; variants: the ways it can be invoked, best first; embedded: `python` where the
+    server's own interpreter serves."""
 
     command: Mapping[str, str] = field(default_factory=dict)
     embedded: str = ""
+    variants: tuple[Variant, ...] = ()
+
+    @property
+    def needed(self) -> bool:
+        """Whether it runs only where a cluster has something installed."""
+        return bool(self.command or self.variants)
 
     def command_for(self, arch: str) -> str:
         return self.command.get(arch) or self.command.get("*", "")
+
+    def choose(self, arch: str, installed: Mapping[str, Any]) -> Invocation | None:
+        """How a cluster with this `software` invokes it; None where it cannot."""
+        if self.variants:
+            return programs.choose(self.variants, arch, installed)
+        name = self.command_for(arch)
+        return programs.choose((Variant(name),), arch, installed) if name else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +119,7 @@ class Application:
     tests: tuple[AppTest, ...]
     script: str
     body: Mapping[str, Any]
+    restart: Restart | None = None
 
     @property
     def short(self) -> str:
@@ -121,28 +142,47 @@ class Application:
                 "resources.over_limit", f"{self.id} allows less: {'; '.join(over)}", details={"problems": over}
             )
 
-    def installed(self, arch: str, software: Mapping[str, str]) -> bool:
-        """Whether its command is among a cluster's `software`, or it needs none."""
-        if not self.software.command:
-            return True
-        return self.software.command_for(arch) in software
+    def installed(self, arch: str, software: Mapping[str, Any]) -> bool:
+        """Whether a cluster with this `software` can run it, or it needs none."""
+        return not self.software.needed or self.software.choose(arch, software) is not None
+
+    def invocation(self, arch: str, software: Mapping[str, Any]) -> Invocation | None:
+        """How it is invoked there; None where it needs no program, or the cluster has none."""
+        return self.software.choose(arch, software)
 
     def variables(
-        self, *, arch: str = "", python: str = "python3", software: Mapping[str, str] | None = None
-    ) -> dict[str, str]:
+        self, *, arch: str = "", python: str = "python3", software: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Values of `python` and `command` for one partition. python: the interpreter there; software: its cluster's,
-        which says where a command is."""
-        command = self.software.command_for(arch)
-        command = (software or {}).get(command, command)
+        which says what a command is: one word, or a list of them."""
+        found = self.invocation(arch, software or {})
+        command: Any = self.software.command_for(arch)
+        if found is not None:
+            command = found.words[0] if len(found.words) == 1 else list(found.words)
         if not command and self.software.embedded == "python":
             command = python
         return {"python": python, "command": command} if command else {"python": python}
 
-    def render(self, params: Mapping[str, Any], variables: Mapping[str, str] | None = None) -> str:
-        """The script for validated parameters. InvalidInput (script.failed) where it cannot be made of them."""
+    def render(
+        self,
+        params: Mapping[str, Any],
+        variables: Mapping[str, Any] | None = None,
+        *,
+        setup: str = "",
+        continues: bool = False,
+    ) -> str:
+        """The script for validated parameters. setup: shell text before it (`Invocation.setup`); continues: the script that
+        goes on from a checkpoint, which only a document with a restart recipe has. InvalidInput (script.failed) where it
+        cannot be made of them."""
+        text, words = self.script, list[str]()
+        if continues:
+            if self.restart is None:
+                raise InvalidInput("script.failed", f"{self.id} has no restart recipe")
+            text, words = self.restart.script or text, list(self.restart.arguments)
+        own = {"restart": words} if self.restart is not None else {}
         try:
-            script = compiled(self.script, _scripts(self.params))
-            return script.render({**params, **(variables or self.variables())})
+            script = compiled(text, _scripts(self.params))
+            return setup + script.render({**params, **(variables or self.variables()), **own})
         except TemplateError as e:
             raise InvalidInput("script.failed", f"the script of {self.id} cannot be made: {e}") from None
 
@@ -188,6 +228,7 @@ def _build(doc: Doc, hashes: Mapping[str, str]) -> Application:
     resources, limits = _resources(doc, body, problems)
     for path, message in _params.schema_problems(body["params"]):
         problems.append(doc.problem(("params", *path), message))
+    recipe = recipes.read(doc, body, problems)
     _names(doc, body, problems)
     if not problems:
         _behaviour(doc, body, problems)
@@ -204,17 +245,27 @@ def _build(doc: Doc, hashes: Mapping[str, str]) -> Application:
         ui=body.get("ui", {}),
         resources=resources,
         limits=limits,
-        software=Software({"*": command} if isinstance(command, str) else dict(command), software.get("embedded", "")),
+        software=Software(
+            {"*": command} if isinstance(command, str) else dict(command),
+            software.get("embedded", ""),
+            tuple(_variant(v) for v in software.get("variants", ())),
+        ),
         files=tuple(AppFile(f["path"], f["package"], f["sha256"]) for f in body["files"]),
         inputs=tuple(body.get("inputs", ())),
         outputs=tuple(body.get("outputs", ())),
         movable=body.get("movable"),
-        restartable=body.get("restartable", False),
+        restartable=body.get("restartable", "restart" in body),
         progress=body.get("progress", ""),
         tests=tuple(_test(t, i) for i, t in enumerate(body.get("tests", ()))),
         script=body["script"],
         body=body,
+        restart=recipe,
     )
+
+
+def _variant(v: Mapping[str, Any]) -> Variant:
+    kind = next((k for k in (Kind.MODULE, Kind.APPTAINER) if k in v), Kind.COMMAND)
+    return Variant(v[kind], kind, v.get("command", ""), tuple(v.get("arch", ())))
 
 
 def _test(t: Mapping[str, Any], i: int) -> AppTest:
@@ -287,20 +338,41 @@ def _names(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> None:
             problems.append(doc.problem(("progress",), "needs one group (percent) or two (done, of)"))
     except re.error as e:
         problems.append(doc.problem(("progress",), f"not a regular expression: {e}"))
-    try:
-        variables = Script(body["script"], _scripts(body["params"])).variables
-    except TemplateError as e:
-        at = f"line {e.line} of the script: " if e.line else ""
-        problems.append(doc.problem(("script",), f"{at}{e}"))
-        return
-    free = RESERVED if "command" in body.get("software", {}) or "embedded" in body.get("software", {}) else {"python"}
-    for name in sorted(variables - known - free):
-        problems.append(doc.problem(("script",), f"{name} is not a parameter"))
+    software = body.get("software", {})
+    if {"command", "variants"} <= set(software):
+        problems.append(doc.problem(("software", "command"), "stands beside variants: make it one of them"))
+    for i, v in enumerate(software.get("variants", ())):
+        if {"module", "apptainer"} <= set(v) or not {"module", "apptainer", "command"} & set(v):
+            problems.append(doc.problem(("software", "variants", i), "needs one of command, module, apptainer"))
+    free = RESERVED if {"command", "variants", "embedded"} & set(software) else {"python", "restart"}
+    if "restart" not in body:
+        free = free - {"restart"}
+    texts: dict[Path, str] = {("script",): body["script"]}
+    if "script" in body.get("restart", {}):
+        texts["restart", "script"] = body["restart"]["script"]
+    for path, text in texts.items():
+        try:
+            variables = Script(text, _scripts(body["params"])).variables
+        except TemplateError as e:
+            at = f"line {e.line} of the script: " if e.line else ""
+            problems.append(doc.problem(path, f"{at}{e}"))
+            continue
+        for name in sorted(variables - known - free):
+            problems.append(doc.problem(path, f"{name} is not a parameter"))
+        if path == ("script",) and "arguments" in body.get("restart", {}) and "restart" not in variables:
+            where = ("restart", "arguments")
+            problems.append(doc.problem(where, "the script never says {{ restart }}, where they would go"))
 
 
 def _behaviour(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> None:
     """The tests' parameters fit, and the script can be made of them, and of the defaults where these suffice."""
-    schema, script = body["params"], Script(body["script"], _scripts(body["params"]))
+    schema, scripts = body["params"], _scripts(body["params"])
+    recipe = body.get("restart", {})
+    made: list[tuple[Path, Script, list[str]]] = [(("script",), Script(body["script"], scripts), [])]
+    if "arguments" in recipe:
+        made.append((("script",), made[0][1], recipe["arguments"]))
+    elif recipe:
+        made.append((("restart", "script"), Script(recipe["script"], scripts), []))
     cases: list[tuple[Path, Mapping[str, Any], bool]] = [(("script",), {}, False)]
     cases += [(("tests", i, "params"), t.get("params", {}), True) for i, t in enumerate(body.get("tests", ()))]
     for path, given, must in cases:
@@ -310,7 +382,8 @@ def _behaviour(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> No
             for p in e.details["problems"] if must else ():
                 problems.append(doc.problem(path, f"{p['path']}: {p['message']}"))
             continue
-        try:
-            script.render({**full, "python": "python3", "command": "command"})
-        except TemplateError as e:
-            problems.append(doc.problem(("script",), f"with {show_path(path) if must else 'the defaults'}: {e}"))
+        for where, script, words in made:
+            try:
+                script.render({**full, "python": "python3", "command": "command", "restart": words})
+            except TemplateError as e:
+                problems.append(doc.problem(where, f"with {show_path(path) if must else 'the defaults'}: {e}"))

@@ -28,6 +28,31 @@ _RESOURCES: dict[str, Any] = {
     "exclusive": {"type": "boolean"},
 }
 _PATHS: dict[str, Any] = {"type": "array", "items": {"type": "string", "pattern": _RELATIVE}, "maxItems": 1000}
+_PROGRAM: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 300, "pattern": r"^[^\x00-\x1f]+\Z"}
+_VARIANT: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "command": _PROGRAM,
+        "module": _PROGRAM,
+        "apptainer": _PROGRAM,
+        "arch": {"type": "array", "minItems": 1, "maxItems": 20, "items": {"type": "string", "minLength": 1}},
+    },
+    "additionalProperties": False,
+}
+_RESTART: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "checkpoint": {**_PATHS, "minItems": 1, "maxItems": 100},
+        "with": {**_PATHS, "maxItems": 100},
+        "atomic": {"type": "boolean"},
+        "step": {"type": "string", "minLength": 1, "maxLength": 300},
+        "step_in": {"type": "string", "pattern": _RELATIVE},
+        "arguments": {"type": "array", "minItems": 1, "maxItems": 100, "items": {"type": "string", "maxLength": 1000}},
+        "script": {"type": "string", "minLength": 1},
+    },
+    "required": ["checkpoint"],
+    "additionalProperties": False,
+}
 _NUMBER_OR_NOT: dict[str, Any] = {"type": "number"}
 
 SCHEMA: dict[str, Any] = {
@@ -84,6 +109,7 @@ SCHEMA: dict[str, Any] = {
                         },
                     ]
                 },
+                "variants": {"type": "array", "minItems": 1, "maxItems": 50, "items": _VARIANT},
                 "embedded": {"enum": ["python"]},
             },
             "additionalProperties": False,
@@ -107,6 +133,8 @@ SCHEMA: dict[str, Any] = {
         "script": {"type": "string", "minLength": 1},
         "movable": {"type": "boolean"},
         "restartable": {"type": "boolean"},
+        "restart": _RESTART,
+        "checkpoint_every": _AMOUNT,
         "progress": {"type": "string", "maxLength": 300},
         "tests": {
             "type": "array",

@@ -9,7 +9,7 @@
       east-a:
         site: east
         connector: {kind: embedded}        # other keys are the connector's settings; no secrets
-        software: {lmp: /usr/bin/lmp}      # commands installed there
+        software: {lmp: /usr/bin/lmp}      # commands there; or {module: …}, {apptainer: …}: see `software`
         supply: {kind: co_built, marginal_core_hour: 0.02, capital: 1000000, depreciation_years: 5,
                  idc_cost_per_month: 20000, commissioned: 2025-01-01}
         prices: {core_hour: 0.10, memory_gib_hour: 0.01}

@@ -83,14 +83,15 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """connector: its kind; settings: JSON values of that kind, no secrets; software: command by name installed there."""
+    """connector: its kind; settings: JSON values of that kind, no secrets; software: what is installed there by
+    name, as `catalog.software.read` gives it."""
 
     name: str
     site: str
     connector: str
     settings: Mapping[str, Any]
     partitions: tuple[Partition, ...]
-    software: Mapping[str, str] = field(default_factory=dict)
+    software: Mapping[str, Any] = field(default_factory=dict)
 
     def partition(self, name: str) -> Partition | None:
         return next((p for p in self.partitions if p.name == name), None)

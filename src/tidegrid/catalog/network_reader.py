@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from tidegrid.catalog import connector_settings, quantities
+from tidegrid.catalog import software as programs
 from tidegrid.catalog.network_model import (
     Account,
     Cluster,
@@ -156,7 +157,7 @@ class Reader:
         t.seen += ["supply", "prices"]
         software = {}
         if (table := t.table("software", None)) is not None:
-            software = {k: table.text(k) for k in table.value}
+            software = {k: found for k in table.value if (found := table.get(k, programs.read)) is not None}
         partitions = tuple(self.partition(n, p, supply, prices) for n, p in t.named("partitions"))
         t.done()
         return Cluster(name, site, kind, settings, partitions, software)

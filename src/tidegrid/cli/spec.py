@@ -55,6 +55,7 @@ def wanted(
     feature: Annotated[str, typer.Option("--feature", help="Of nodes, as in Slurm's --constraint.", metavar="WORDS", show_default=False)] = "",
     qos: Annotated[str, typer.Option("--qos", help="A quality of service of the site.", metavar="NAME", show_default=False)] = "",
     warn: Annotated[str, typer.Option("--warn", help="SIGUSR1 so long before the time limit: 60s, 5m.", metavar="TIME", show_default=False)] = "",
+    checkpoint_every: Annotated[str, typer.Option(help="How often its checkpoint is copied out: 30s, 10m.", metavar="TIME", show_default=False)] = "",
     held: Annotated[bool, typer.Option("--held", help="Do not place it before `tide release`.")] = False,
 ) -> Callable[..., dict[str, Any]]:  # fmt: skip
     """What makes the submission's body from these options, once connected; the flag: whether files are uploaded."""
@@ -81,6 +82,7 @@ def wanted(
         "outputs": list(output or ()),
         "movable": movable,
         "restartable": restartable,
+        "checkpoint_every_s": values.duration(checkpoint_every) if checkpoint_every else None,
         "held": held,
         "site": {k: v for k, v in site.items() if v},
     }

@@ -134,10 +134,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """path: relative, with forward slashes; size in bytes."""
+    """path: relative, with forward slashes; size in bytes; modified: the site's word for when it last changed, to compare."""
 
     path: str
     size: int
+    modified: str = ""
 
 
 class SiteFiles(Protocol):
@@ -177,7 +178,9 @@ class SiteFiles(Protocol):
         """Regular files below `directory` that match; links are not followed out of it."""
         ...
 
-    async def sha256(self, path: str) -> str: ...
+    async def sha256(self, path: str, *, length: int | None = None) -> str:
+        """Of a file, or of its first `length` bytes."""
+        ...
 
     async def claim(self, directory: str, task: int, restart: int, holder: str) -> Claim:
         """Try to make the fence link `fence-<task>.<restart>` -> holder; atomic; says who holds it."""

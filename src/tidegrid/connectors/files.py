@@ -69,8 +69,8 @@ class LocalFiles:
         """Paths are relative to `directory`, sorted. SiteRefused (site.too_many_files) above the limit."""
         return await self._run(self._glob, directory, tuple(patterns), limit)
 
-    async def sha256(self, path: str) -> str:
-        return await self._run(self._sha256, path, limited=False)
+    async def sha256(self, path: str, *, length: int | None = None) -> str:
+        return await self._run(self._sha256, path, length, limited=False)
 
     async def claim(self, directory: str, task: int, restart: int, holder: str) -> Claim:
         return await self._run(self._claim, directory, f"fence-{task}.{restart}", holder)
@@ -88,7 +88,9 @@ class LocalFiles:
 
     async def _run(self, do: Callable[..., T], *args: object, limited: bool = True) -> T:
         try:
-            return await asyncio.wait_for(asyncio.to_thread(do, *args), self._timeout_s if limited else None)
+            # not wait_for: of Python 3.11 it swallows a cancellation that comes together with the answer
+            async with asyncio.timeout(self._timeout_s if limited else None):
+                return await asyncio.to_thread(do, *args)
         except TimeoutError:
             raise SiteUnsure(f"{self.root}: the file system did not answer within {self._timeout_s:g} s") from None
         except OSError as e:
@@ -197,16 +199,22 @@ class LocalFiles:
                             path.encode()  # a name that is no UTF-8 cannot be shown or stored
                             info = os.stat(name, dir_fd=fd, follow_symlinks=False)
                             if stat.S_ISREG(info.st_mode):
-                                found.append(FileInfo(path, info.st_size))
+                                found.append(FileInfo(path, info.st_size, str(info.st_mtime_ns)))
                         if len(found) > limit:
                             raise SiteRefused("site.too_many_files", f"more than {limit} files below {directory} match")
         except FileNotFoundError:
             return []
         return sorted(found, key=lambda f: f.path)
 
-    def _sha256(self, path: str) -> str:
+    def _sha256(self, path: str, length: int | None) -> str:
         with os.fdopen(self._open(path), "rb") as f:
-            return hashlib.file_digest(f, "sha256").hexdigest()
+            if length is None:
+                return hashlib.file_digest(f, "sha256").hexdigest()
+            digest = hashlib.sha256()
+            while length > 0 and (data := f.read(min(CHUNK, length))):
+                digest.update(data)
+                length -= len(data)
+            return digest.hexdigest()
 
     def _claim(self, directory: str, name: str, holder: str) -> Claim:
         # made where it is missing: a staging that lands late must find the fence already taken

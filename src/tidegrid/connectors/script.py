@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 BATCH_FILE = "job.sh"  # what the cluster runs: SubmitRequest.script
 COMMAND_FILE = "script"  # what the application document or the user wrote
+CONTINUE_FILE = "continue"  # the same for a task that goes on from a checkpoint, which lies in `ckpt/<task>/`
 
 _NAME = re.compile(r"@([A-Z_]+)@")
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -24,12 +25,13 @@ def render_job(
     wait_s: int,
     array: bool = False,
     command_file: str = COMMAND_FILE,
+    continue_file: str = CONTINUE_FILE,
     env: Mapping[str, str] | None = None,
 ) -> str:
     """The batch script of one attempt.
 
     attempt: its id in base32, without prefix; root: absolute path of the site's root; directory: the attempt's, relative to
-    the root; command_file: the application script in it; wait_s: how long a movable attempt waits for its permit; env:
+    the root; command_file, continue_file: the application scripts in it; wait_s: how long a movable attempt waits for its permit; env:
     exported to the application. ValueError where a value cannot stand in a script.
     """
     if not root.startswith("/"):
@@ -39,6 +41,7 @@ def render_job(
         "ROOT": shell_quote(root.rstrip("/")),
         "DIRECTORY": shell_quote(f"{root.rstrip('/')}/{directory}"),
         "COMMAND": shell_quote(command_file),
+        "CONTINUE": shell_quote(continue_file),
         "MOVABLE": str(int(movable)),
         "RESTARTABLE": str(int(restartable)),
         "WAIT_S": str(int(wait_s)),

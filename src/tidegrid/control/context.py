@@ -34,8 +34,10 @@ class Settings:
     is silent and its movable jobs are placed elsewhere; permit_wait: how long a prologue waits for its permit; restart_wait: the same
     where the job may start on the site's lease, and is stopped without it; lease: life of the site's lease; skew: allowance for the site's clock; movable_after: predicted wait or run above which a job is
     movable by default; resubmit: pause before a part without a candidate is looked at again; health: when a place is
-    drained for its failures, and comes back; moving: when a job that waits is placed again; server_lease: how long a server that says nothing keeps its clusters before
-    another takes them over.
+    drained for its failures, and comes back; moving: when a job that waits is placed again; server_lease: how long a server
+    that says nothing keeps its clusters before another takes them over; checkpoint_least: two copies of a job's checkpoint
+    are at least so far apart, whatever its document says; checkpoint_limit: bytes, what is larger stays at its site;
+    checkpoint_last: how long a moving job waits for the last checkpoint of its broken run.
     """
 
     tick: float = 0.25
@@ -56,6 +58,9 @@ class Settings:
     health: Limits = field(default_factory=Limits)
     moving: Rules = field(default_factory=Rules)
     server_lease: float = 15.0
+    checkpoint_least: float = 10.0
+    checkpoint_limit: int = 64 << 30
+    checkpoint_last: float = 60.0
 
 
 @dataclass

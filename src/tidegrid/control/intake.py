@@ -73,11 +73,22 @@ def parse_body(body: Body, application: Application) -> Wanted:
         restartable=bool(body.get("restartable") or application.restartable),
         held=bool(body.get("held")),
         site=SiteOptions(**{k: v for k, v in (body.get("site") or {}).items() if v}),
+        checkpoint_every_s=_every(body, application),
     )
     for name in spec.env:
         if not name.replace("_", "a").isalnum() or name[0].isdigit() or name.startswith("TIDE_"):
             raise InvalidInput("env.malformed", f"{name!r} cannot be the name of an environment variable of a job")
     return Wanted(spec, application, tasks)
+
+
+def _every(body: Body, application: Application) -> int:
+    wanted = int(body.get("checkpoint_every_s") or 0)
+    if wanted and application.restart is None:
+        raise InvalidInput(
+            "checkpoint.none", f"{application.id} has no restart recipe, and so no checkpoints",
+            hint="its document says how it goes on from one: see `restart`",
+        )  # fmt: skip
+    return wanted
 
 
 def _resources(asked: Body, application: Application) -> Resources:

@@ -48,6 +48,8 @@ class Loops:
         picture.contacts = self.contacts
         self.relocator = Relocator(ctx, self.contacts, picture)
         self.health = Watch(ctx, self.contacts, picture)
+        self.checkpoints = submitter.checkpoints
+        self.checkpoints.contacts = self.contacts
         leases.began, leases.ended = self._began, self._ended
 
     async def start(self) -> None:
@@ -55,6 +57,7 @@ class Loops:
         self._spawn("fetch", None, self._fetch_once, self.ctx.event("fetch"), lambda: 1.0)
         self._spawn("move", None, self.relocator.step, self.ctx.event("move"), lambda: self.ctx.settings.moving.every)
         self._spawn("health", None, self.health.step, self.ctx.event("health"), lambda: LOOK_S)
+        self._spawn("checkpoints", None, self.checkpoints.step, self.ctx.event("checkpoints"), lambda: 1.0)
         self.watch_all()
         await self.leases.start()
 
@@ -126,6 +129,7 @@ class Loops:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.health.stop()
+        await self.checkpoints.stop()
         try:
             async with asyncio.timeout(self.ctx.settings.call):
                 await self.submitter.drain()

@@ -79,7 +79,7 @@ class Picture:
         key = (network.hash, await self.ctx.store.read(apps.generation))
         if self._places[0] != key:
             rows = await self.ctx.store.read(apps.list_current)
-            needy = [a for a in (document.from_body(json.loads(r["body"])) for r in rows) if a.software.command]
+            needy = [a for a in (document.from_body(json.loads(r["body"])) for r in rows) if a.software.needed]
             places = {
                 a.id: [f"{c.name}/{p.name}" for c, p in network.partitions() if a.installed(p.arch, c.software)]
                 for a in needy
@@ -280,15 +280,18 @@ class Picture:
             f"the best asks about {format_amount(decision.candidates[0].price)} CNY",
         }
 
-    async def variables(self, app: Application, cluster: str, partition: str) -> dict[str, str]:
-        """What the application's script may ask of the place. An embedded cluster shares the server's interpreter."""
+    async def invocation(self, app: Application, cluster: str, partition: str) -> tuple[dict[str, Any], str]:
+        """What the application's script may ask of the place, and what goes before it there (`Application.render`). An
+        embedded cluster shares the server's interpreter."""
         network = await self.network()
         found = network.cluster(cluster) if network is not None else None
         place = found.partition(partition) if found is not None else None
         if found is None or place is None:
-            return app.variables()
+            return app.variables(), ""
         python = found.software.get("python") or (sys.executable if found.connector == "embedded" else "python3")
-        return app.variables(arch=place.arch, python=python, software=found.software)
+        way = app.invocation(place.arch, found.software)
+        values = app.variables(arch=place.arch, python=str(python), software=found.software)
+        return values, way.setup if way is not None else ""
 
     async def cluster_views(self, *, operator: bool) -> list[dict[str, Any]]:
         """Every cluster as people see it; load is as of its last answer."""

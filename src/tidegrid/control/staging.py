@@ -7,9 +7,6 @@ Each method can be called again after a crash at any point, and does what is lef
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,29 +15,24 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping
 
 from tidegrid.catalog.document import Application
-from tidegrid.connectors.contract import Connector, SiteFiles, SiteRefused, SiteUnsure
+from tidegrid.connectors.contract import Connector, SiteFiles, SiteRefused
 from tidegrid.control import results
 from tidegrid.control.blobstore import (
     BlobStore,
-    file_sha256,
     make_directory,
-    no_space,
     require_space,
-    space,
-    sync_directory,
 )
 from tidegrid.control.context import Context
-from tidegrid.domain.errors import Broken, InvalidInput, NoSpace, NotFound, TideError
-from tidegrid.domain.ids import b32, show
+from tidegrid.control.moving import Mover
+from tidegrid.domain.errors import InvalidInput, NoSpace, NotFound, TideError
+from tidegrid.domain.ids import show
 from tidegrid.domain.job import InputFile, JobSpec
 from tidegrid.domain.ranges import expand
 from tidegrid.store import blobs, transfers
 from tidegrid.store.scope import Scope
 
 Row = Mapping[Any, Any]
-SMALL = 1 << 20  # sent in one write
 BATCH = 200  # transfers closed in one transaction
-TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +54,8 @@ class Staging:
     def __init__(self, ctx: Context, *, quota: Callable[[int], int | None] = _no_quota) -> None:
         self.ctx, self.quota = ctx, quota
         self.blobs = BlobStore(ctx.home / "blobs")
-        self._gate = asyncio.Semaphore(ctx.settings.transfers_at_once)
+        self.mover = Mover(ctx)
+        self.gate = asyncio.Semaphore(ctx.settings.transfers_at_once)
 
     # Uploads --------------------------------------------------------------------------------------------------------
 
@@ -94,13 +87,13 @@ class Staging:
         """
         files, base = connector.files, f"{attempt['directory']}/in"
         for f in app.files:
-            await self._send(files, self.blobs.existing(f.sha256), f"{base}/{f.path}", f.sha256, 0)
+            await self.mover.send(files, self.blobs.existing(f.sha256), f"{base}/{f.path}", f.sha256, 0)
         if not spec.inputs:
             return
-        async with self._gate:
+        async with self.gate:
             sources = await self._sources(Scope(attempt["org_id"]), attempt, spec.inputs)
             rows = [
-                self._row(attempt, "in", connector.cluster, f"{base}/{i.path}", i.path, size) | {"sha256": sha}
+                self.row(attempt, "in", connector.cluster, f"{base}/{i.path}", i.path, size) | {"sha256": sha}
                 for i, (_, sha, size) in zip(spec.inputs, sources, strict=True)
             ]
             stored = await self.ctx.write(lambda c: transfers.add(c, rows))
@@ -110,7 +103,7 @@ class Staging:
                 if row["state"] == "done":
                     continue
                 local, sha, size = by_path[row["path"]]
-                await self._send(files, local, row["site_path"], sha, row["id"])
+                await self.mover.send(files, local, row["site_path"], sha, row["id"])
                 done.append((row["id"], sha, size))
             await self.ctx.write(lambda c: transfers.finish_many(c, done, self.ctx.now()))
 
@@ -136,35 +129,6 @@ class Staging:
             out.append((local, row["sha256"], int(row["size"])))
         return out
 
-    async def _send(self, files: SiteFiles, local: Path, site_path: str, sha: str, transfer: int) -> None:
-        size = await asyncio.to_thread(_size, local)
-        if size <= SMALL:
-            data = await asyncio.to_thread(local.read_bytes)
-            if hashlib.sha256(data).hexdigest() != sha:
-                raise _corrupt(str(local), "here")
-            await files.write(site_path, data)
-            return
-        for fresh in range(TRIES):
-            there = 0 if fresh else await self._size_there(files, site_path, size)
-            while there < size:
-                now = await files.put(str(local), site_path, offset=there)
-                if now <= there:
-                    raise SiteUnsure(f"{site_path}: no byte arrives", silent=False)
-                there = now
-                if transfer and there < size:
-                    await self._progress(transfer, there)
-            if await files.sha256(site_path) == sha:
-                return
-            if await asyncio.to_thread(file_sha256, local) != sha:
-                raise _corrupt(str(local), "here")
-        raise _corrupt(site_path, "at the site")
-
-    async def _size_there(self, files: SiteFiles, site_path: str, size: int) -> int:
-        directory, _, name = site_path.rpartition("/")
-        found = await files.glob(directory, [name], limit=2)
-        there = max((f.size for f in found if f.path.rpartition("/")[2] == name), default=0)
-        return there if there <= size else 0
-
     # Out ------------------------------------------------------------------------------------------------------------
 
     async def fetch_outputs(self, connector: Connector, attempt: Row, spec: JobSpec) -> Fetched:
@@ -173,7 +137,7 @@ class Staging:
         A file that cannot be brought home is failed, with its reason; NoSpace and errors of the site as a whole are
         raised: then call again later.
         """
-        async with self._gate:
+        async with self.gate:
             wanted = await self._wanted(connector.files, attempt, spec)
             rows = await self._plan(connector.cluster, attempt, wanted)
             todo = [r for r in rows if r["state"] == "pending"]
@@ -185,10 +149,10 @@ class Staging:
             done: list[tuple[int, str, int]] = []
             failed: list[tuple[int, str, str]] = []
             try:
-                todo = await self._fetch_small(connector.files, todo, home, done)
+                todo = await self.mover.fetch_small(connector.files, todo, home, done)
                 for row in todo:
                     try:
-                        sha, size = await self._fetch(connector.files, row, home / row["path"])
+                        sha, size = await self.mover.fetch(connector.files, row, home / row["path"])
                         done.append((row["id"], sha, size))
                     except NoSpace:
                         raise
@@ -231,7 +195,7 @@ class Staging:
             rows: dict[str, dict[str, Any]] = {}
             for w in wanted:
                 path = results.apart(w.path, attempt["id"]) if w.path in taken else w.path
-                rows[path] = self._row(attempt, "out", cluster, w.site_path, path, w.size)
+                rows[path] = self.row(attempt, "out", cluster, w.site_path, path, w.size)
                 if w.problem:
                     rows[path] |= {"state": "failed", "error": w.problem, "ended_at": self.ctx.now()}
                 else:
@@ -240,7 +204,7 @@ class Staging:
 
         return await self.ctx.write(commit) if wanted else []
 
-    def _row(self, attempt: Row, direction: str, cluster: str, site_path: str, path: str, size: int) -> dict[str, Any]:
+    def row(self, attempt: Row, direction: str, cluster: str, site_path: str, path: str, size: int) -> dict[str, Any]:
         return {
             "id": self.ctx.ids.new(),
             "org_id": attempt["org_id"],
@@ -253,74 +217,6 @@ class Staging:
             "size": size,
             "created_at": self.ctx.now(),
         }
-
-    async def _fetch_small(
-        self, files: SiteFiles, rows: Sequence[Row], home: Path, done: list[tuple[int, str, int]]
-    ) -> list[Row]:
-        """Bring small files home many at a time; those that are left for `_fetch`, which says what is wrong with them."""
-        small = [r for r in rows if r["size"] <= SMALL and not r["offset"]]
-        left = [r for r in rows if r["size"] > SMALL or r["offset"]]
-        while small:
-            batch: list[Row] = []
-            total = 0
-            while small and len(batch) < BATCH and (not batch or total + small[0]["size"] <= 4 * SMALL):
-                total += small[0]["size"]
-                batch.append(small.pop(0))
-            found = await files.read_many([r["site_path"] for r in batch])
-            left += [r for r in batch if r["site_path"] not in found]
-            arrived = [(r, home / r["path"], found[r["site_path"]]) for r in batch if r["site_path"] in found]
-            taken = await asyncio.to_thread(_keep_all, [(self._own_temporary(r, t), t, d) for r, t, d in arrived])
-            for (row, _, data), sha in zip(arrived, taken, strict=True):
-                if sha:
-                    done.append((row["id"], sha, len(data)))
-                else:
-                    left.append(row)
-        return left
-
-    def _own_temporary(self, row: Row, target: Path) -> Path:
-        """A file of this server's own: one that was stopped may go on with its part when it wakes up."""
-        name = _temporary(row, target)
-        return name.with_name(f"{name.name}.{self.ctx.token}") if self.ctx.token else name
-
-    async def _fetch(self, files: SiteFiles, row: Row, target: Path) -> tuple[str, int]:
-        """Bring one file home under a temporary name, check it, then give it its name; (hash, bytes)."""
-        await asyncio.to_thread(make_directory, target.parent)
-        before, temporary = _temporary(row, target), self._own_temporary(row, target)
-        if before != temporary:
-            await asyncio.to_thread(_go_on, before.name, temporary)
-        theirs = await files.sha256(row["site_path"])
-        if await asyncio.to_thread(_is, target, theirs):
-            return theirs, await asyncio.to_thread(_size, target)  # a crash came between its name and its row
-        for fresh in range(TRIES):
-            if fresh:
-                temporary.unlink(missing_ok=True)
-            with space(target, row["size"]):
-                await self._get(files, row, temporary)
-                ours = await asyncio.to_thread(_sync_and_hash, temporary)
-            if ours == theirs:
-                size = await asyncio.to_thread(_size, temporary)
-                await asyncio.to_thread(_name, temporary, target, ours)
-                return ours, size
-            theirs = await files.sha256(row["site_path"])
-        temporary.unlink(missing_ok=True)
-        raise _corrupt(row["site_path"], "on its way home")
-
-    async def _get(self, files: SiteFiles, row: Row, temporary: Path) -> None:
-        here = await asyncio.to_thread(_arrived, temporary, row["size"])
-        while True:
-            try:
-                now = await files.get(row["site_path"], str(temporary), offset=here)
-            except NoSpace:  # reading takes no space there: it is this side that is full
-                raise no_space(temporary.parent, row["size"] - here) from None
-            if now >= row["size"]:
-                return
-            if now <= here:
-                raise Broken("staging.short", f"{row['site_path']} ends at {here} of {row['size']} bytes")
-            here = now
-            await self._progress(row["id"], here)
-
-    async def _progress(self, transfer: int, offset: int) -> None:
-        await self.ctx.write(lambda c: transfers.progress(c, transfer, offset))
 
     async def _close(self, done: list[tuple[int, str, int]], failed: list[tuple[int, str, str]]) -> None:
         if not done and not failed:
@@ -371,15 +267,6 @@ class Staging:
         )
 
 
-def _corrupt(path: str, where: str) -> Broken:
-    return Broken(
-        "staging.corrupt",
-        f"{path}: its content {where} is not what its hash says",
-        hint="the disk or the file changed under way; send or fetch it again",
-        details={"path": path},
-    )
-
-
 def _read(path: Path, offset: int, limit: int) -> bytes:
     try:
         with path.open("rb") as f:
@@ -387,89 +274,3 @@ def _read(path: Path, offset: int, limit: int) -> bytes:
             return f.read(limit)
     except FileNotFoundError:
         return b""
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
-
-
-def _arrived(temporary: Path, size: int) -> int:
-    """Bytes that are here of `size`; what is longer is of another time, and begun anew."""
-    here = temporary.stat().st_size if temporary.exists() else 0
-    if here > size:
-        temporary.unlink()
-        here = 0
-    return here
-
-
-def _go_on(before: str, temporary: Path) -> None:
-    """Begin with a copy of what another holder of the cluster has brought so far."""
-    others = [p for p in temporary.parent.glob(f"{before}*") if p != temporary]
-    if others and not temporary.exists():
-        shutil.copyfile(max(others, key=_size), temporary)
-    for path in others:
-        path.unlink(missing_ok=True)
-
-
-def _is(path: Path, sha: str) -> bool:
-    return path.is_file() and not path.is_symlink() and file_sha256(path) == sha
-
-
-def _sync_and_hash(path: Path) -> str:
-    with path.open("rb") as f:
-        os.fsync(f.fileno())
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def _temporary(row: Row, target: Path) -> Path:
-    return target.parent / f"{results.TEMPORARY}{b32(row['id'])}"
-
-
-def _keep_all(files: Sequence[tuple[Path, Path, bytes]]) -> list[str]:
-    """Write whole small files under their temporary names, durably, and name them; the hash of each, empty where something
-    is in its way."""
-    out: list[str] = []
-    for temporary, target, data in files:
-        sha = hashlib.sha256(data).hexdigest()
-        try:
-            make_directory(target.parent)
-            if not _is(target, sha):
-                _keep(temporary, target, data)
-        except OSError:  # as in `_fetch`, which says what it is
-            sha = ""
-        out.append(sha)
-    for parent in {target.parent for (_, target, _), sha in zip(files, out, strict=True) if sha}:
-        mine = {t.name.split(".")[1] for t, _, _ in files}  # what an earlier holder of the cluster left goes too
-        for left in parent.glob(f"{results.TEMPORARY}*"):
-            if left.name.split(".")[1] in mine:
-                left.unlink(missing_ok=True)
-        sync_directory(parent)
-    return out
-
-
-def _keep(temporary: Path, target: Path, data: bytes) -> None:
-    with space(target, len(data)):
-        with temporary.open("wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        os.link(temporary, target)
-
-
-def _name(temporary: Path, target: Path, sha: str) -> None:
-    """Give a verified file its name; never over another content."""
-    try:
-        os.link(temporary, target)
-    except FileExistsError:
-        if not _is(target, sha):
-            raise Broken(
-                "staging.taken", f"{target} is there already, with another content", hint="move it away and fetch again"
-            ) from None
-    except OSError as e:
-        if e.errno in (28, 122):
-            raise no_space(target, 0) from None
-        if target.exists():
-            raise
-        temporary.rename(target)  # a filesystem without hard links
-    temporary.unlink(missing_ok=True)
-    sync_directory(target.parent)

@@ -20,9 +20,10 @@ from tidegrid import ledger
 from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure, SubmitRequest
 from tidegrid.connectors.rooted import below, located
-from tidegrid.connectors.script import BATCH_FILE, COMMAND_FILE, render_job
+from tidegrid.connectors.script import BATCH_FILE, COMMAND_FILE, CONTINUE_FILE, render_job
 from tidegrid.control import access, intake
 from tidegrid.control.acting import Held, acting
+from tidegrid.control.checkpoints import Checkpoints
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
 from tidegrid.control.failover import FAILURES_TO_BREAK
@@ -65,6 +66,7 @@ class Submitter:
 
     def __init__(self, ctx: Context, picture: Picture, staging: Staging, application: Any) -> None:
         self.ctx, self.picture, self.staging, self.application = ctx, picture, staging, application
+        self.checkpoints = Checkpoints(ctx, staging, application)
         self.template = resources.files("tidegrid.payload").joinpath("job.sh.in").read_text()
         self._gates: dict[str, asyncio.Semaphore] = {}
         self._sending: dict[asyncio.Task[None], str] = {}  # under way -> to which cluster
@@ -306,9 +308,13 @@ class Submitter:
     async def _stage(self, connector: Any, spec: JobSpec, attempt: dict[str, Any]) -> SubmitRequest:
         app: Application = await self.application(spec.app, spec.app_version)
         directory = attempt["directory"]
-        variables = await self.picture.variables(app, attempt["cluster"], attempt["partition"])
-        script = app.render(spec.params, variables)
+        variables, setup = await self.picture.invocation(app, attempt["cluster"], attempt["partition"])
+        script = app.render(spec.params, variables, setup=setup)
         await self.staging.stage_in(connector, attempt, spec, app)
+        if saved := await self.checkpoints.stage(connector, attempt, app):
+            goes_on = app.render(spec.params, variables, setup=setup, continues=True)
+            await connector.files.write(f"{directory}/{CONTINUE_FILE}", goes_on.encode())
+            await self.checkpoints.continues(attempt, saved)
         root, place = located(connector.files, directory)
         job = render_job(
             self.template,

@@ -96,7 +96,8 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """A validated submission. params: JSON values by the application's schema; array: a range text, empty for none."""
+    """A validated submission. params: JSON values by the application's schema; array: a range text, empty for none;
+    checkpoint_every_s: between two copies of its checkpoint, 0: as the application says."""
 
     app: str
     app_version: str
@@ -117,6 +118,7 @@ class JobSpec:
     restartable: bool = False
     held: bool = False
     site: SiteOptions = SiteOptions()
+    checkpoint_every_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)

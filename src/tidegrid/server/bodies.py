@@ -93,6 +93,9 @@ class Submission(Body):
     outputs: list[RelativePath] = Field(default=[], max_length=200, description="globs below the working directory")
     movable: bool | None = None
     restartable: bool = False
+    checkpoint_every_s: (
+        Annotated[int, Field(ge=1, le=31_622_400, strict=True, description="between two copies of its checkpoint; default: the application's")] | None
+    ) = None
     held: bool = False
     site: SiteBody = SiteBody()
 

@@ -172,6 +172,21 @@ def unfetched(conn: Connection, job_ids: Iterable[int]) -> list[Row]:
     return out
 
 
+def running_restartable(conn: Connection) -> list[Row]:
+    """Attempts that run and may be placed again, with the application of their jobs."""
+    query = (
+        select(attempts, jobs.c.app, jobs.c.app_version, jobs.c.spec)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .where(attempts.c.state == "RUNNING", attempts.c.restartable)
+    )
+    return list(conn.execute(query).mappings())
+
+
+def with_spec(conn: Connection, job_id: int) -> str:
+    """The specification of a job, as stored."""
+    return str(conn.execute(select(jobs.c.spec).where(jobs.c.id == job_id)).scalar_one())
+
+
 def live_count(conn: Connection, cluster: str) -> int:
     query = select(func.count()).select_from(attempts).where(attempts.c.cluster == cluster, attempts.c.state != "ENDED")
     return int(conn.execute(query).scalar_one())

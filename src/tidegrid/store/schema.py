@@ -458,6 +458,23 @@ transfers = Table(
     Index("transfers_of_job", "job_id"),
 )
 
+checkpoints = Table(  # the newest whole one of each task, at home; its files below `home/checkpoints`
+    "checkpoints",
+    metadata,
+    _id(),
+    _org(),
+    _int("job_id"),
+    _int("attempt_id"),  # that wrote it
+    Column("task", Integer, nullable=False),
+    _int("taken_at"),
+    _int("step", None),  # where the application tells it
+    _int("size"),  # bytes of all files
+    _text("files"),  # JSON: [{path, size, sha256}]
+    ForeignKeyConstraint(["org_id", "job_id"], ["jobs.org_id", "jobs.id"]),
+    ForeignKeyConstraint(["org_id", "attempt_id"], ["attempts.org_id", "attempts.id"]),
+    UniqueConstraint("job_id", "task"),
+)
+
 # Money -------------------------------------------------------------------------------------------------------------------
 
 usage = Table(

@@ -29,6 +29,21 @@ def add(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     return of_attempt(conn, Scope(rows[0]["org_id"]), attempt_id, direction)
 
 
+def renew(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """As `add`, for files that are copied again and again: rows known by (attempt, direction, path) are pending once more."""
+    stored = add(conn, rows)
+    sizes = {r["path"]: r["size"] for r in rows}
+    for row in stored:
+        if row["path"] in sizes:
+            conn.execute(
+                update(transfers)
+                .where(transfers.c.id == row["id"])
+                .values(size=sizes[row["path"]], offset=0, state="pending", error="", ended_at=None)
+            )
+    return [r for r in of_attempt(conn, Scope(rows[0]["org_id"]), rows[0]["attempt_id"], rows[0]["direction"])
+            if r["path"] in sizes] if rows else []  # fmt: skip
+
+
 def of_attempt(conn: Connection, scope: Scope, attempt_id: int, direction: str) -> list[Row]:
     query = (
         select(transfers)

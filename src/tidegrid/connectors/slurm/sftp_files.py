@@ -178,28 +178,30 @@ class SftpFiles:
         matches = matcher(tuple(patterns))
         found: list[FileInfo] = []
         for line in answer.stdout.split("\0"):
-            size, _, path = line.partition(" ")
+            size, _, rest = line.partition(" ")
+            modified, _, path = rest.partition(" ")
             if not path or not matches(path):
                 continue
             with contextlib.suppress(UnicodeEncodeError):
                 path.encode()  # a name that is no UTF-8 cannot be shown or stored
-                found.append(FileInfo(path, int(size)))
+                found.append(FileInfo(path, int(size), modified))
             if len(found) > limit:
                 raise SiteRefused("site.too_many_files", f"more than {limit} files below {directory} match")
         return sorted(found, key=lambda f: f.path)
 
     async def _find(self, where: str) -> Output:
         answer = await self._shell.run(
-            f"[ -d {where} ] || exit 0; cd {where} && find -P . -type f -printf '%s %P\\0'", timeout=self._timeout_s
+            f"[ -d {where} ] || exit 0; cd {where} && find -P . -type f -printf '%s %T@ %P\\0'", timeout=self._timeout_s
         )
         if answer.rc != 0 and any("No such file" not in x for x in answer.stderr.splitlines()):
             raise SiteUnsure(f"{where}: {answer.stderr.strip()[:300]}", silent=False)
         return answer
 
-    async def sha256(self, path: str) -> str:
+    async def sha256(self, path: str, *, length: int | None = None) -> str:
         """By the site itself, so that nothing travels."""
         whole = shlex.quote(self._whole(path))
-        answer = await self._shell.run(f"[ -f {whole} ] || exit 44; sha256sum -b <{whole}", timeout=3600)
+        what = "sha256sum -b" if length is None else f"head -c {int(length)} | sha256sum -b"
+        answer = await self._shell.run(f"[ -f {whole} ] || exit 44; <{whole} {what}", timeout=3600)
         if answer.rc == 44:
             raise NotFound("staging.missing", f"{self._at(path)}: no such file")
         digest = answer.stdout.split(" ")[0]
