@@ -347,7 +347,8 @@ def test_a_crash_at_any_step_costs_nothing(
     with monkeypatch.context() as m:
         m.setattr(where, step, crashing_async if step == "_close" else crashing)
         m.setattr(staging, "BATCH", 1)
-        m.setattr(staging, "SMALL", small)
+        m.setattr(moving, "BATCH", 1)
+        m.setattr(moving, "SMALL", small)
         with pytest.raises(Crash):
             world.fetch(a)
     world.staging = Staging(world.ctx)
