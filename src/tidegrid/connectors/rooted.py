@@ -133,9 +133,9 @@ class RootedFiles:
         files, rest = self._at(directory)
         return await files.glob(rest, patterns, limit=limit)
 
-    async def sha256(self, path: str) -> str:
+    async def sha256(self, path: str, *, length: int | None = None) -> str:
         files, rest = self._at(path)
-        return await files.sha256(rest)
+        return await files.sha256(rest, length=length)
 
     async def claim(self, directory: str, task: int, restart: int, holder: str) -> Claim:
         files, rest = self._at(directory)
