@@ -169,6 +169,8 @@ CASES: dict[tuple[str, str], list[Case]] = {
         _post(f"/clusters/north/{command}", 403) for command in ("drain", "resume", "dead")
     ],
     ("GET", "/servers"): [_get("/servers", 403)],
+    ("POST", "/clusters/discover"): [_post("/clusters/discover", 403, {"url": "ssh://a@b"}), _post("/clusters/discover", 403, {})],
+    ("POST", "/clusters/{cluster}/check"): [_post("/clusters/north/check", 403, {}), _post("/clusters/acme/check", 403, {})],
     ("GET", "/incidents"): [_get("/incidents", 403), _get("/incidents", 403, cluster="north")],
     ("GET", "/incidents/{incident}"): [_get("/incidents/inc-0000000000001", 403)],
     ("GET", "/usage"): [_get("/usage", 200), _get("/usage", 200, corrections="true"), _get("/usage", org="acme"), _get("/usage", job="<job>")],

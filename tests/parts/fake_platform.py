@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.parts.stores import Ticks, make_ids
+from tidegrid.catalog.proposal import Offered, propose
+from tidegrid.connectors.findings import Findings
 from tidegrid.domain.actor import Actor, require_change_job, sees
 from tidegrid.domain.errors import Conflict, InsufficientFunds, NotFound
 from tidegrid.domain.ids import parse, show
@@ -237,6 +239,27 @@ class FakePlatform:
         live = {"name": "one-1", "url": "http://127.0.0.1:1", "host": "one", "pid": 7, "live": True, "seen_at": iso(1),
                 "roles": [role, {**role, "role": "cluster:east"}]}  # fmt: skip
         return {"items": [live, {"name": "two-2", "host": "two", "pid": 8, "live": False}], "free": ["cluster:south"]}
+
+    async def cluster_discover(self, actor: Actor, wanted: View) -> View:
+        self._called("cluster_discover")
+        if wanted["url"] and not (wanted["accept_host_key"] or wanted["host_keys"]):
+            raise Conflict("cluster.host_key_unknown", "it shows SHA256:abc", hint="--accept-host-key",
+                           details={"host_keys": [{"key": "ssh-ed25519 AAAA", "fingerprint": "SHA256:abc"}]})  # fmt: skip
+        made = propose(wanted["name"] or "west", {"kind": "slurm", "root": "/r"}, [Offered("cpu", "x86_64", 1, 4, 1000)])
+        return {"name": made.name, "version": "22.05.8", "user": "tide", "partitions": [], "notes": ["one"], "asked": wanted,
+                "yaml": made.document(), "sections": dict(made.blocks)}  # fmt: skip
+
+    async def cluster_check(
+        self, actor: Actor, name: str, *, wait_s: float = 60.0, document: str = "", say: Any = None
+    ) -> View:
+        self._called("cluster_check")
+        if name not in ("east", "broken"):
+            raise NotFound("cluster.unknown", f"there is no cluster {name!r}")
+        found = Findings(say)
+        found.ok("login", "tide on login1")
+        if name == "broken":
+            found.missing("shared", "cluster.root_unshared", "nothing there", partition="cpu")
+        return {"cluster": name, "ok": found.well, "findings": [f.view() for f in found.all]}
 
     async def incidents(
         self, actor: Actor, *, cluster: str | None = None, open_only: bool = False, limit: int = 50,

@@ -19,12 +19,14 @@ from tidegrid.catalog.network_model import (
     Purchased,
     Site,
 )
-from tidegrid.catalog.yamldoc import Doc, Path, Problem
+from tidegrid.catalog.proposal import FILL_IN
+from tidegrid.catalog.yamldoc import Doc, Path, Problem, show_path
 from tidegrid.domain.errors import InvalidInput
 from tidegrid.domain.money import parse_amount, parse_price
 
 T = TypeVar("T")
 NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+_PARTITION = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?\Z")  # as centres name them
 _DATE = re.compile(r"^(\d{4})-(\d{2})-(\d{2})\Z")
 _ZONE = re.compile(r"^(?:UTC|[A-Za-z]+(?:/[A-Za-z0-9_+-]+){1,2})\Z")
 _SECRET = re.compile(r"(?i)(password|passwd|secret|token|private_?key|credential)(?!_name$|_ref$)")
@@ -85,17 +87,19 @@ class Table:
             return None
         return Table(self.reader, self.value[key], (*self.path, key))
 
-    def named(self, key: str, default: Any = _REQUIRED) -> Iterator[tuple[str, Table]]:
-        """The tables of a mapping from names; a name is lower-case letters, digits and dashes."""
+    def named(
+        self, key: str, default: Any = _REQUIRED, pattern: re.Pattern[str] = NAME
+    ) -> Iterator[tuple[str, Table]]:
+        """The tables of a mapping from names; a name is lower-case letters, digits and dashes, or as `pattern` says."""
         table = self.table(key, default)
         if table is None:
             return
         if default is _REQUIRED and not table.value and isinstance(self.value[key], dict):
             self.reader.bad(table.path, "is empty")
         for name, value in table.value.items():
-            if not NAME.match(name):
-                why = f"{name!r} is no name (lower-case letters, digits, dashes; at most 63)"
-                self.reader.bad((*table.path, name), why, key=True)
+            if not pattern.match(name):
+                letters = "lower-case letters, digits, dashes" if pattern is NAME else "letters, digits, `.`, `_`, `-`"
+                self.reader.bad((*table.path, name), f"{name!r} is no name ({letters}; at most 63)", key=True)
             yield name, Table(self.reader, value, (*table.path, name))
 
     def done(self) -> None:
@@ -124,7 +128,16 @@ class Reader:
         clusters = tuple(self.cluster(n, t, {s.name for s in sites}) for n, t in top.named("clusters"))
         accounts = tuple(self.account(n, t) for n, t in top.named("accounts", None))
         top.done()
+        self.unfilled()
         return Network(name or "network", currency or "CNY", providers, sites, clusters, accounts)
+
+    def unfilled(self) -> None:
+        """What a proposal left to people: said so, instead of what else is wrong with it."""
+        for path, mark in self.doc.marks.items():
+            if mark.text.startswith(FILL_IN):
+                shown = show_path(path)
+                self.problems = [p for p in self.problems if p.path != shown and not p.path.startswith(f"{shown}.")]
+                self.bad(path, "is still to be filled in")
 
     def provider(self, name: str, t: Table) -> Provider:
         out = Provider(name, t.text("title", ""))
@@ -158,7 +171,7 @@ class Reader:
         software = {}
         if (table := t.table("software", None)) is not None:
             software = {k: found for k in table.value if (found := table.get(k, programs.read)) is not None}
-        partitions = tuple(self.partition(n, p, supply, prices) for n, p in t.named("partitions"))
+        partitions = tuple(self.partition(n, p, supply, prices) for n, p in t.named("partitions", pattern=_PARTITION))
         t.done()
         return Cluster(name, site, kind, settings, partitions, software)
 

@@ -22,6 +22,7 @@ from tidegrid.cli import (
     launching,
     money,
     network,
+    secret,
     servers,
     site_accounts,
     submit,
@@ -39,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (launching, network, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts, testbed):
+for module in (launching, network, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed):
     module.register(app)
 
 INTERRUPTED = 130

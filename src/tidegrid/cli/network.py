@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegrid.cli import context
+from tidegrid.cli import context, discovery
 from tidegrid.cli.context import Json
 from tidegrid.domain.errors import InvalidInput
 
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     group.command("drain")(drain)
     group.command("resume")(resume)
     group.command("dead")(dead)
+    discovery.register(group)
     app.add_typer(group, name="cluster")
     group = typer.Typer(help="Applications.", invoke_without_command=True, rich_markup_mode=None)
     group.callback()(apps)

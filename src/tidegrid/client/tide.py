@@ -14,7 +14,7 @@ from tidegrid.client import sse
 from tidegrid.client.calls import View, quoted
 from tidegrid.client.files import Files
 from tidegrid.client.operations import Operations
-from tidegrid.client.transport import Transport
+from tidegrid.client.transport import Transport, told
 from tidegrid.client.views import Event, Job, Page
 from tidegrid.domain.errors import Unreachable
 
@@ -158,6 +158,31 @@ class Tide(Files, Operations):
 
     def incident(self, incident_id: str) -> View:
         return self._view("GET", f"/incidents/{quoted(incident_id)}")
+
+    def discover_cluster(self, **wanted: Any) -> View:
+        """Look at a Slurm cluster; keywords as in the API's DiscoverBody. The proposed network file is in `yaml`.
+        Conflict (cluster.host_key_unknown) shows the host keys in its details where none is confirmed yet."""
+        return self._view("POST", "/clusters/discover", retry=False, json=wanted, timeout=180.0)
+
+    def check_cluster(
+        self, name: str, *, wait_s: float = 60.0, document: str = "", said: Callable[[View], None] | None = None
+    ) -> View:
+        """Try a cluster: {ok, findings}. wait_s: how long a trial may queue; document: a network file that describes it;
+        said: called with each finding as it comes."""
+        body = {"wait_s": wait_s, "document": document}
+        headers = {"Accept": "text/event-stream"}
+        path = f"/clusters/{quoted(name)}/check"
+        with self._t.stream("POST", path, json=body, headers=headers, timeout=httpx.Timeout(60.0, connect=5.0)) as answer:
+            for _, data in sse.decode(answer.iter_lines()):
+                event: View = json.loads(data) if data else {}
+                value: View = event.get("value") or {}
+                if event.get("kind") == "finding" and said is not None:
+                    said(value)
+                elif event.get("kind") == "report":
+                    return value
+                elif event.get("kind") == "problem":
+                    raise told(value)
+        raise Unreachable("server.unreachable", "the server ended before the check did", hint="check again")
 
     # Events ------------------------------------------------------------------------------------------------------------
 

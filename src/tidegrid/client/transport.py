@@ -134,10 +134,18 @@ def problem(answer: httpx.Response) -> errors.TideError:
         body = answer.json()
     except ValueError:
         body = None
-    kind = _BY_STATUS.get(answer.status_code, errors.InvalidInput if answer.status_code < 500 else errors.Broken)
     if not isinstance(body, dict) or "code" not in body:
-        return kind(f"http.{answer.status_code}", f"the server answered {answer.status_code}")
+        return _kind(answer.status_code)(f"http.{answer.status_code}", f"the server answered {answer.status_code}")
+    return told({"status": answer.status_code, **body})
+
+
+def _kind(status: int) -> type[errors.TideError]:
+    return _BY_STATUS.get(status, errors.InvalidInput if status < 500 else errors.Broken)
+
+
+def told(body: Mapping[str, Any]) -> errors.TideError:
+    """The domain error of a problem's JSON."""
     details = dict(body.get("details") or {})
     if body.get("errors"):
         details["errors"] = body["errors"]
-    return kind(str(body["code"]), str(body.get("detail", "")), hint=str(body.get("hint", "")), details=details)
+    return _kind(int(body.get("status", 500)))(str(body["code"]), str(body.get("detail", "")), hint=str(body.get("hint", "")), details=details)

@@ -78,6 +78,7 @@ class Context:
     locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     _writing: threading.local = field(default_factory=threading.local)
     sending: set[int] = field(default_factory=set)  # attempts whose submission this process has under way
+    checking: set[str] = field(default_factory=set)  # clusters that an operator has checked right now
     said: set[tuple[int, str]] = field(default_factory=set)  # anomalies already recorded by this process
 
     def lock(self, name: str) -> asyncio.Lock:

@@ -21,6 +21,7 @@ from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
 from tidegrid.control.settlement import Settlement
 from tidegrid.control.site_accounts import SiteAccounts
+from tidegrid.control.sites import Sites
 from tidegrid.control.staging import Staging
 from tidegrid.domain.actor import Actor, require_change_job
 from tidegrid.domain.errors import Conflict, InvalidInput, NotFound, Unreachable
@@ -36,7 +37,7 @@ View = dict[str, Any]
 MAX_BULK = 1000
 
 
-class Platform(Settlement, SiteAccounts):
+class Platform(Settlement, SiteAccounts, Sites):
     """Everything below the server. The loops run beside it (`control.loops`)."""
 
     def __init__(self, ctx: Context, picture: Picture, staging: Staging) -> None:

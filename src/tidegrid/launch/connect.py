@@ -28,12 +28,12 @@ def secret(home: Path, name: str) -> str:
         mode = path.stat().st_mode
         if stat.S_IMODE(mode) & 0o077:
             raise InvalidInput("secret.open", f"{path} may be read by others", hint=f"chmod 600 {path}")
-        return path.read_text()
+        return path.read_text(errors="replace")
     except OSError as e:
         raise NotFound(
             "secret.missing",
             f"there is no secret {name!r}: {path}: {e.strerror}",
-            hint=f"put it there with mode 600: install -m 600 <file> {path}",
+            hint=f"put it there: tide secret put {name} FILE",
         ) from None
 
 
@@ -99,9 +99,14 @@ def slurm(home: Path, cluster: Cluster, kind: type[SlurmConnector] | None = None
 
 def ssh_target(home: Path, settings: Any) -> Any:
     """Where a network file's connector logs in. Raises what `secret` raises."""
-    from tidegrid.connectors.slurm.ssh import SshTarget
+    from tidegrid.connectors.slurm.ssh import LoginFailed, SshTarget, private_key
 
     host, port = settings["host"], settings.get("port", 22)
     shown = host if port == 22 else f"[{host}]:{port}"
     known = "".join(f"{shown} {key}\n" for key in settings["host_keys"])
-    return SshTarget(host, settings["user"], secret(home, settings["identity"]), known, port)
+    key = secret(home, settings["identity"])
+    try:
+        private_key(key)
+    except LoginFailed as e:
+        raise InvalidInput(e.code, f"secret {settings['identity']!r}: {e.message}", hint=e.hint) from None
+    return SshTarget(host, settings["user"], key, known, port)

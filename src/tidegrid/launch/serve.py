@@ -33,6 +33,7 @@ from tidegrid.domain.lease import SUBMIT
 from tidegrid.launch import effects
 from tidegrid.launch import home as homes
 from tidegrid.launch.clusters import Network, Wrap
+from tidegrid.launch.discovery import Office
 from tidegrid.scheduling.health import Limits
 from tidegrid.scheduling.moving import Rules
 from tidegrid.server.app import create_app
@@ -95,6 +96,7 @@ async def network_of(options: Options, address: str = "") -> AsyncIterator[tuple
         network = Network(ctx, picture, options.home, where, wrap=options.wrap, supervise=options.supervise)
         platform.on_network = network.sync
         platform.try_account = network.try_account
+        platform.office = Office(options.home)
         await network.sync()
         me = {"name": name, "url": address, "host": homes.host(), "pid": os.getpid(), "version": __version__,
               "started_at": clock.now()}  # fmt: skip

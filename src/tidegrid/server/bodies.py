@@ -23,6 +23,7 @@ from tidegrid.server.fields import (
 )  # fmt: skip
 
 MAX_BULK = 1000
+Directory = Annotated[str, Field(pattern=r"^(/[^\x00-\x1f\x7f]*)?$", max_length=80)]
 
 
 class Body(BaseModel):
@@ -155,3 +156,27 @@ class BindingBody(Body):
     org: Name
     project: Name | None = None
     until: AwareDatetime | None = None
+
+
+class DiscoverBody(Body):
+    """A Slurm cluster to look at. url: `ssh://user@host:port`, empty for the server's own machine; identity: a secret's name;
+    host_keys: public keys or fingerprints to trust; accept_host_key: trust what is shown now, and nothing else from then on."""
+
+    url: Label = ""
+    name: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$|^$", max_length=63)] = ""
+    identity: Name | Literal[""] = ""
+    host_keys: list[Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=4096)]] = Field(default=[], max_length=10)
+    accept_host_key: bool = False
+    root: Directory = ""
+    slurm_conf: Directory = ""
+    path: Annotated[str, Field(pattern=r"^(/[^\x00-\x1f\x7f:]*(:/[^\x00-\x1f\x7f:]*)*)?$", max_length=1000)] = ""
+    account: Label = ""
+    qos: Label = ""
+
+
+class CheckBody(Body):
+    """wait_s: how long a trial may wait in the queue; document: a network file that describes the cluster, by default the one
+    in force."""
+
+    wait_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
+    document: Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=500_000)] = ""

@@ -81,6 +81,16 @@ class Platform(Protocol):
         """items: servers with the roles they hold; free: roles that nobody holds."""
         ...
 
+    async def cluster_discover(self, actor: Actor, wanted: View) -> View:
+        """wanted: `bodies.DiscoverBody` as JSON values."""
+        ...
+
+    async def cluster_check(
+        self, actor: Actor, name: str, *, wait_s: float = 60.0, document: str = "", say: Any = None
+    ) -> View:
+        """say: called with each finding (which has `view()`) as it comes."""
+        ...
+
     async def incidents(
         self, actor: Actor, *, cluster: str | None = None, open_only: bool = False, limit: int = 50,
         after: str | None = None,

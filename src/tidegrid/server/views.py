@@ -152,6 +152,31 @@ class Cluster(Open):
     name: str
 
 
+class Finding(View):
+    """One thing that a check found. state: ok, note, missing or skipped; code: stable, empty where all is well."""
+
+    step: str
+    state: str
+    text: str = ""
+    code: str = ""
+    hint: str = ""
+    partition: str = ""
+
+
+class CheckReport(View):
+    cluster: str
+    ok: bool = Field(description="nothing is missing, and nothing could not be tried")
+    findings: list[Finding] = []
+
+
+class Discovered(Open):
+    """What a cluster is. `yaml`: a network file with it; `sections`: its entries of providers, sites and clusters."""
+
+    name: str
+    yaml: str
+    sections: dict[str, str] = {}
+
+
 class ClusterList(View):
     items: list[Cluster]
 

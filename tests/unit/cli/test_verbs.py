@@ -296,3 +296,44 @@ def test_incidents_are_listed_and_shown_to_operators(tide: Tide) -> None:
     assert status == 0 and "node_failed 5" in out and "3 jobs moved" in out and "still open" in out
     assert tide("incident", "show", "inc-7zzzzzzzzzzzz", who="operator")[0] == 2
     assert tide("incident", "list")[0] == 4
+
+
+def test_a_cluster_is_looked_at_and_its_section_written(tide: Tide, api: Api, tmp_path: Path) -> None:
+    status, _, err = tide("cluster", "add", "slurm", "ssh://tide@login", who="operator")
+    assert status == 4 and "cluster.host_key_unknown" in err and "--accept-host-key" in err
+    status, out, err = tide("cluster", "add", "slurm", "ssh://tide@login", "--accept-host-key", "--root", "/r", who="operator")
+    assert status == 0 and "supply: FILL IN" in out and "note: one" in err
+    status, out, _ = tide("cluster", "add", "slurm", "--name", "home", "--json", who="operator")
+    assert status == 0 and json.loads(out)["asked"]["url"] == ""
+    file = tmp_path / "network.yaml"
+    assert tide("cluster", "add", "slurm", "--write", str(file), who="operator")[0] == 0
+    assert tide("cluster", "add", "slurm", "--name", "home", "--write", str(file), who="operator")[0] == 0
+    assert "  home:\n" in file.read_text() and "  west:\n" in file.read_text()
+    assert tide("cluster", "add", "slurm", "--name", "home", "--write", str(file), who="operator")[0] == 4
+    assert tide("cluster", "add", "pbs", who="operator")[0] == 2
+    assert tide("cluster", "add", "slurm")[0] == 4  # users may not
+
+
+def test_a_check_says_each_finding_and_ends_well_only_when_all_is(tide: Tide) -> None:
+    status, out, err = tide("cluster", "check", "east", who="operator")
+    assert status == 0 and out.startswith("ok      login") and "all is well" in err
+    status, out, err = tide("cluster", "check", "broken", who="operator")
+    assert status == 1 and "MISSING shared cpu" in out and "[cluster.root_unshared]" in out and "-> choose a root" in out
+    status, out, _ = tide("cluster", "check", "broken", "--json", who="operator")
+    assert status == 1 and json.loads(out)["findings"][1]["code"] == "cluster.root_unshared"
+    status, _, err = tide("cluster", "check", "gone", who="operator")
+    assert status == 2 and "cluster.unknown" in err
+
+
+def test_secrets_are_local_and_never_shown(tide: Tide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDE_HOME", str(tmp_path / "home"))
+    status, out, _ = tide("secret", "new", "alpha-key")
+    assert status == 0 and out.startswith("ssh-ed25519 ")
+    private = (tmp_path / "home" / "secrets" / "alpha-key").read_text().splitlines()[3]
+    copy = tmp_path / "copy"
+    copy.write_text((tmp_path / "home" / "secrets" / "alpha-key").read_text())
+    assert tide("secret", "put", "alpha-key", str(copy))[0] == 4
+    assert tide("secret", "put", "other", str(copy), "--json")[0] == 0
+    status, out, err = tide("secret", "list")
+    assert status == 0 and "alpha-key" in out and "SHA256:" in out and private not in out + err
+    assert tide("secret", "remove", "other")[0] == 0 and tide("secret", "remove", "other")[0] == 2

@@ -161,6 +161,10 @@ class SlurmConnector:
         """What another connector knows of the same cluster."""
         self.facts, self._nodes, self._known_at = other.facts, other._nodes, other._known_at
 
+    async def learn(self) -> None:
+        """Read configuration, nodes and load now. SiteUnsure."""
+        await self._refresh()
+
     async def probe(self) -> None:
         """SiteUnsure at once where no controller is up, without its long time-outs."""
         ping = Ping()
@@ -248,7 +252,9 @@ class SlurmConnector:
             throttle = f"%{r.throttle}" if r.throttle else ""
             options += [f"--array={compress(r.tasks)}{throttle}", f"--comment=tide:{compress(r.tasks)}"]
         if r.gpus:
-            options.append(f"--gres=gpu:{r.gpu_type + ':' if r.gpu_type else ''}{r.gpus}")
+            types = {k for n in self._nodes if n.partition == r.partition for k in n.gpus}
+            kind = "" if types == {""} else r.gpu_type  # a site without types refuses one
+            options.append(f"--gres=gpu:{kind + ':' if kind else ''}{r.gpus}")
         for option, value in (
             ("account", r.account or s.account),
             ("qos", r.qos or s.qos),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tidegrid.connectors.contract import SiteUnsure
 from tidegrid.connectors.slurm.shell import ENVIRONMENT, Lane, Output, Shells
+from tidegrid.connectors.trouble import what_to_do
 
 if TYPE_CHECKING:
     import asyncssh
@@ -27,17 +28,25 @@ BACKOFF_S = (0.5, 15.0)  # first and longest pause between two failed connection
 
 @dataclass(frozen=True, slots=True)
 class SshTarget:
-    """Where and as whom. key: path of the private key, or its PEM text; known_hosts: path, or lines of a known_hosts file.
+    """Where and as whom. key: absolute path of the private key, or its text, which nothing shows; known_hosts: path, or lines of a known_hosts file.
     The host key must be known: there is no way to switch that off."""
 
     host: str
     user: str
-    key: str
+    key: str = field(repr=False)
     known_hosts: str
     port: int = 22
 
     def __str__(self) -> str:
         return f"ssh://{self.user}@{self.host}:{self.port}"
+
+
+class LoginFailed(SiteUnsure):
+    """No connection, and why. code: stable; hint: what to do next."""
+
+    def __init__(self, code: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.code, self.hint = code, hint or what_to_do(code)
 
 
 class SshLink:
@@ -73,7 +82,7 @@ class SshLink:
 
         t = self.target
         try:
-            keys: Any = [asyncssh.import_private_key(t.key)] if "PRIVATE KEY" in t.key else [t.key]
+            keys = [private_key(t.key)]
             # `known_hosts=None` would mean "trust anybody": an empty text trusts nobody
             known = asyncssh.import_known_hosts(t.known_hosts) if _is_lines(t.known_hosts) else t.known_hosts
             async with asyncio.timeout(self._timeout_s):
@@ -93,9 +102,9 @@ class SshLink:
                     login_timeout=self._timeout_s,
                 )
         except TimeoutError:
-            raise SiteUnsure(f"{t}: no connection within {self._timeout_s:g} s") from None
+            raise LoginFailed("cluster.no_connection", f"{t}: no connection within {self._timeout_s:g} s") from None
         except (asyncssh.Error, OSError, ValueError) as e:
-            raise SiteUnsure(f"{t}: {e or type(e).__name__}") from None
+            raise LoginFailed(reason(e), f"{t}: {e or type(e).__name__}") from None
 
     def drop(self) -> None:
         """Give up the connection: the next use makes a new one."""
@@ -148,6 +157,49 @@ class SshShell(Shells):
     async def close(self) -> None:
         await super().close()
         await self.link.close()
+
+
+def private_key(key: str) -> Any:
+    """The key behind a path or a text. LoginFailed (secret.unusable, secret.passphrase); the text itself is never shown."""
+    import asyncssh
+
+    try:
+        text = key
+        if key.startswith("/") and "\n" not in key:
+            with open(key, encoding="ascii", errors="replace") as file:
+                text = file.read()
+        return asyncssh.import_private_key(text)
+    except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError, ValueError) as e:
+        if "passphrase" in str(e).lower():
+            raise LoginFailed(
+                "secret.passphrase", "the private key is protected by a passphrase, which a server cannot type",
+                hint="make one without for the server alone: tide secret new NAME",
+            ) from None  # fmt: skip
+        raise LoginFailed(
+            "secret.unusable", "the private key cannot be read: it is none in OpenSSH's or PEM's form",
+            hint="give the private key itself, not the public one",
+        ) from None  # fmt: skip
+    except OSError as e:
+        raise LoginFailed("secret.unusable", f"the private key's file cannot be read: {e.strerror}") from None
+
+
+def reason(e: Exception) -> str:
+    """The code for what keeps a connection from being made."""
+    import socket
+
+    import asyncssh
+
+    if isinstance(e, LoginFailed):
+        return e.code
+    if isinstance(e, socket.gaierror):
+        return "cluster.no_host"
+    if isinstance(e, OSError):
+        return "cluster.no_connection"
+    if isinstance(e, asyncssh.HostKeyNotVerifiable):
+        return "cluster.host_key"
+    if isinstance(e, asyncssh.PermissionDenied):
+        return "cluster.login"
+    return "cluster.ssh"
 
 
 def _is_lines(text: str) -> bool:
