@@ -82,6 +82,7 @@ class Chaos:
     # What a kind says -------------------------------------------------------------------------------------------------
 
     kind, clusters_are = "chaos", "embedded"
+    server_lease = 15.0
     needed: tuple[str, ...] = ("lost_after", "late")  # faults without which the run shows nothing
 
     def set_up(self) -> None:
@@ -123,8 +124,8 @@ class Chaos:
         try:
             self.set_up()
             server = processes.Server(
-                self.home, self.control, port=_free_port(), database=self._database(), seed=o.seed, fence=o.fence, late=o.late,
-                kind=self.clusters_are,
+                self.home, self.control, port=free_port(), database=self._database(), seed=o.seed, fence=o.fence, late=o.late,
+                kind=self.clusters_are, lease=self.server_lease,
             )
             try:
                 self._on(server)
@@ -247,7 +248,7 @@ def seed_or_new(given: int | None) -> int:
     return given if given is not None else random.SystemRandom().randrange(1_000_000)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])

@@ -22,17 +22,29 @@ class Server:
     """One chaos server at a time on one home and one port."""
 
     def __init__(
-        self, home: Path, control: Path, *, port: int, database: str, seed: int, fence: bool, late: float, kind: str = "embedded"
+        self, home: Path, control: Path, *, port: int, database: str, seed: int, fence: bool, late: float, kind: str = "embedded",
+        lease: float = 15.0,
     ) -> None:
         self.home, self.control, self.port = home, control, port
         self.url = f"http://127.0.0.1:{port}"
         self._arguments = [
             "--home", str(home), "--control", str(control), "--port", str(port), "--database", database,
             "--fence", "on" if fence else "off", "--late", str(late),
-            "--kind", kind,
+            "--kind", kind, "--lease", str(lease),
         ]  # fmt: skip
         self._seed, self._starts = seed, 0
         self._process: subprocess.Popen[bytes] | None = None
+
+    def beside(self, home: Path, port: int) -> Server:
+        """Another server of the same network, on the same database and data."""
+        other = Server.__new__(Server)
+        other.home, other.control, other.port = home, self.control, port
+        other.url = f"http://127.0.0.1:{port}"
+        changed = {"--home": str(home), "--port": str(port)}
+        pairs = zip(self._arguments[::2], self._arguments[1::2], strict=True)
+        other._arguments = [w for key, value in pairs for w in (key, changed.get(key, value))] + ["--data", str(self.home)]
+        other._seed, other._starts, other._process = self._seed + port, 0, None
+        return other
 
     def start(self) -> None:
         self._starts += 1

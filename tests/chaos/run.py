@@ -22,11 +22,13 @@ CLUSTERS = ("north-a", "east-b", "south-c")
 
 @dataclass
 class Options(base.Options):
-    """kills, supervisor_kills: at least so many; silence_s: how long one cluster stays silent, 0 for never."""
+    """kills, supervisor_kills: at least so many; silence_s: how long one cluster stays silent, 0 for never; servers: that share
+    the clusters, on PostgreSQL, any of which is killed."""
 
     kills: int = 20
     supervisor_kills: int = 5
     silence_s: float = 8.0
+    servers: int = 1
 
 
 class Chaos(base.Chaos):
@@ -36,13 +38,32 @@ class Chaos(base.Chaos):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
+        self.servers: list[processes.Server] = []
+        if options.servers > 1:
+            self.server_lease = 2.0  # short of what a server takes to come back: its clusters are taken over meanwhile
         if options.silence_s:
             self.needed = (*self.needed, "silent")
 
     def network(self) -> str:
         return NETWORK.read_text()
 
+    def start(self, server: processes.Server) -> None:
+        super().start(server)
+        if not self.servers:
+            self.servers.append(server)
+            for n in range(1, self.o.servers):
+                self.servers.append(server.beside(self.base / f"home{n}", base.free_port()))
+                super().start(self.servers[-1])
+
+    def kill(self, server: processes.Server) -> None:
+        """Any of the servers. Requests go to the first, which answers for all."""
+        one = self.rng.choice(self.servers)
+        self.report.count(f"server {self.servers.index(one)}")
+        super().kill(one)
+
     def tear_down(self) -> None:
+        for server in self.servers[1:]:
+            server.kill()
         processes.stop_supervisors(self.home / "clusters")
 
     def export(self, tide: Tide, everything: list[work.Work]) -> None:
@@ -113,11 +134,15 @@ def main() -> int:
     parser.add_argument("--fence", choices=("on", "off"), default="on")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for everything to end after the last kill")
     parser.add_argument("--report", type=Path, default=Path("reports/chaos"))
+    parser.add_argument("--servers", type=int, default=1, help="that share the clusters; more than one needs --database postgres")
     a = parser.parse_args()
+    if a.servers > 1 and a.database != "postgres":
+        parser.error("several servers need --database postgres")
     chaos = Chaos(
         Options(
             report=a.report, jobs=a.jobs, kills=a.kills, supervisor_kills=a.supervisor_kills, silence_s=a.silence,
             seed=base.seed_or_new(a.seed), database=a.database, fence=a.fence == "on", timeout_s=a.timeout,
+            servers=a.servers,
         )
     )  # fmt: skip
     passed = chaos.run().passed

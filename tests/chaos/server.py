@@ -68,8 +68,8 @@ def is_submission(request: bytes) -> bool:
 class Faults:
     """Wraps connectors; the `wrap` of `serve`."""
 
-    def __init__(self, home: Path, control: Path, seed: int, late: float = LATE) -> None:
-        self.home, self.control, self.seed = home, control, seed
+    def __init__(self, data: Path, control: Path, seed: int, late: float = LATE) -> None:
+        self.data, self.control, self.seed = data, control, seed
         self.rates = Rates(lost_after=LOST, late=late, late_s=LATE_S)
 
     def __call__(self, cluster: str, connector: Connector) -> Connector:
@@ -78,7 +78,7 @@ class Faults:
         counted = Logged(self.control / "faults.log")
         if isinstance(connector, SlurmConnector):
             return self._slurm(connector, rng, silence, counted)
-        socket = SocketTransport(self.home / "clusters" / cluster / "socket")
+        socket = SocketTransport(self.data / "clusters" / cluster / "socket")
         questions = FaultyTransport(socket, rng, QUESTIONS, silence=silence, only=lambda r: not is_submission(r))
         submissions = FaultyTransport(questions, rng, self.rates, silence=silence, only=is_submission)
         files = FaultyFiles(connector.files, rng, {"spool": (0.005, 0.0), "unspool": (0.005, 0.005)}, silence=silence)
@@ -140,6 +140,8 @@ def main() -> int:
     parser.add_argument("--fence", choices=("on", "off"), default="on")
     parser.add_argument("--kind", choices=tuple(SETTINGS), default="embedded")
     parser.add_argument("--late", type=float, default=LATE)
+    parser.add_argument("--data", type=Path, default=None)
+    parser.add_argument("--lease", type=float, default=15.0)
     args = parser.parse_args()
     signal.signal(signal.SIGUSR1, _tell_tasks)
     if args.fence == "off":
@@ -149,8 +151,9 @@ def main() -> int:
             args.home,
             port=args.port,
             database=args.database,
-            settings=SETTINGS[args.kind],
-            wrap=Faults(args.home, args.control, args.seed, args.late),
+            data=args.data,
+            settings={**SETTINGS[args.kind], "server_lease": args.lease},
+            wrap=Faults(args.data or args.home, args.control, args.seed, args.late),
             quiet=True,
         )
     except TideError as e:

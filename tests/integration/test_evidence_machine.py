@@ -201,7 +201,7 @@ class Machine(RuleBasedStateMachine):
         )
         decision = SimpleNamespace(best=candidate, snapshot="s", policy="p", text=[], to_json=candidate.to_json)
         chosen: list[Any] = [decision] * len(rows)
-        made = self.store.write_sync(lambda c: self.submitter._commit(c, rows, specs, chosen))
+        made = self.store.write_sync(lambda c: self.submitter._commit(c, rows, specs, chosen, set()))
         self.known += [m[2]["id"] for m in made]
 
     @precondition(lambda self: self.known)

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
+from tests.parts.postgres import Postgres
+from tests.parts.protocol import APP, Bench
 from tests.parts.stores import Ticks, make_ids
 
+from tidegrid.control import intake
 from tidegrid.control.acting import Guarded, Held, acting, boottime
 from tidegrid.control.context import Context, Settings
 from tidegrid.control.leases import Leases
+from tidegrid.control.projection import refresh
 from tidegrid.domain.errors import Conflict
+from tidegrid.domain.ids import show
 from tidegrid.domain.lease import SUBMIT, cluster_role
 from tidegrid.store import leases as rows
 from tidegrid.store.engine import Store
+from tidegrid.store.schema import jobs
 
 ROLES = [cluster_role(c) for c in ("x", "y", "z")]
 
@@ -164,6 +173,39 @@ def test_where_it_is_alone_it_waits_for_nobody_and_an_older_one_is_told(shared: 
 def test_a_role_is_bound_to_its_first_place(shared: Store) -> None:
     assert shared.write_sync(lambda c: rows.bind(c, ROLES[0], "here")) == "here"
     assert shared.write_sync(lambda c: rows.bind(c, ROLES[0], "there")) == "here"
+
+
+@pytest.mark.real
+def test_who_waits_for_a_job_that_ends_on_another_server_does_not_wait_for_ever(postgres: Postgres, postgres_template: str) -> None:
+    url = postgres.database(postgres_template)
+    with Store.open(url, now_us=Ticks()) as one, Store.open(url, now_us=Ticks()) as two:
+        bench = Bench(one)
+        two.write_sync(lambda c: None)
+        first = bench.submit()
+        ending, commit = threading.Event(), threading.Event()
+
+        def end(conn: Connection) -> None:
+            conn.execute(jobs.update().where(jobs.c.id == first).values(cancel_wanted=True))
+            assert refresh(conn, bench.ctx, [first], bench.clock()) == [first]
+            ending.set()
+            commit.wait(10)
+
+        def wait(conn: Connection) -> int:
+            wanted = intake.parse_body({"app": "t", "resources": {"wall_s": 60}, "after_any": [show("job", first)]}, APP)
+            (job,) = intake.admit(conn, bench.ctx, bench.actor, [intake.with_reserve(wanted, 1)], bench.clock())
+            refresh(conn, bench.ctx, [job], bench.clock())
+            return job
+
+        threads = ThreadPoolExecutor(2)
+        ended = threads.submit(one.write_sync, end)
+        assert ending.wait(10)
+        waits = threads.submit(two.write_sync, wait)
+        wait_for([waits], timeout=1.5)  # it must not go on before the other has committed
+        assert not waits.done()
+        commit.set()
+        ended.result(10)
+        assert bench.job(waits.result(10))["state"] == "pending"
+    postgres.drop(url)
 
 
 def test_a_server_takes_only_what_it_can_do(shared: Store) -> None:

@@ -168,7 +168,7 @@ class Bench:
         )
         decision: Any = SimpleNamespace(best=best, snapshot="s", policy="p", to_json=best.to_json)
         specs = [intake.spec_from(r) for r in rows]
-        made = self.store.write_sync(lambda c: self.submitter._commit(c, rows, specs, [decision] * len(rows)))
+        made = self.store.write_sync(lambda c: self.submitter._commit(c, rows, specs, [decision] * len(rows), set()))
         ids = [m[2]["id"] for m in made]
         if state == "QUEUED":
             self.ctx.sending -= set(ids)

@@ -218,7 +218,8 @@ def _project(conn: Connection, org_id: int, name: str) -> int:
 def _check_references(conn: Connection, scope: Scope, actor: Actor, wanted: Sequence[Wanted]) -> None:
     """Dependencies and inputs must be the organisation's own."""
     on = {j for w in wanted for j in (*w.spec.after_ok, *w.spec.after_any, *(i.job for i in w.spec.inputs if i.job))}
-    known = jobs.many(conn, on) if on else {}
+    # locked: one that ends this moment, by another server's hand, either sees who waits for it or is seen to have ended
+    known = jobs.many(conn, on, lock=True) if on else {}
     for job_id in on:
         row = known.get(job_id)
         if row is None or row["org_id"] != actor.org_id:

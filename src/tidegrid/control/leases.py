@@ -101,12 +101,12 @@ class Leases:
         done = await ctx.store.write(lambda c: self._step(c, mine))
         self._first = False
         until = before + length * (1 - MARGIN)
-        for role, held in mine.items():
-            if role in done.kept:
-                held.until = until
-            else:
-                log.warning("lease.lost", role=role, token=held.token)
-                await self._drop(held)
+        lost = [held for role, held in mine.items() if role not in done.kept]
+        for role in done.kept:
+            mine[role].until = until
+        for held in lost:
+            log.warning("lease.lost", role=held.role, token=held.token)
+        await self._drop(lost)
         if self.alone and done.usurped:
             self.superseded.set()
         for lease in done.taken:
@@ -152,17 +152,19 @@ class Leases:
             usurped=any(x.role in mine and x.role not in kept and x.holder not in ("", me) for x in rows),
         )
 
-    async def _drop(self, held: Held) -> None:
-        if self.ctx.held.get(held.role) is held:
-            del self.ctx.held[held.role]
-        await self.ended(held)
+    async def _drop(self, gone: list[Held]) -> None:
+        """All at once: those that are kept must be renewed meanwhile."""
+        for held in gone:
+            if self.ctx.held.get(held.role) is held:
+                del self.ctx.held[held.role]
+        await asyncio.gather(*(self.ended(held) for held in gone))
 
     async def _hand_over(self, give: list[Held]) -> None:
         """To a server that has less to do, or because this one cannot do it any more."""
-        for held in give:
-            await self._drop(held)
-            log.info("lease.given_up", role=held.role, token=held.token)
+        await self._drop(give)
         await self.ctx.store.write(lambda c: _give_up(c, self.name, give))
+        for held in give:
+            log.info("lease.given_up", role=held.role, token=held.token)
 
     async def _forever(self) -> None:
         pause = 0.0

@@ -69,7 +69,7 @@ class Submitter:
         self.checkpoints = Checkpoints(ctx, staging, application)
         self.template = resources.files("tidegrid.payload").joinpath("job.sh.in").read_text()
         self._gates: dict[str, asyncio.Semaphore] = {}
-        self._sending: dict[asyncio.Task[None], str] = {}  # under way -> to which cluster
+        self._sending: dict[asyncio.Task[Any], str] = {}  # under way -> to which cluster; being placed -> ""
         self._snapshot: Snapshot | None = None
 
     async def step(self) -> int:
@@ -84,13 +84,26 @@ class Submitter:
         specs = [intake.spec_from(r) for r in rows]
         requests = await self.picture.requests(rows, specs)
         chosen = await asyncio.to_thread(self.picture.decide, requests, snapshot)
-        before = set(ctx.sending)
+        placing = asyncio.create_task(self._place(rows, specs, chosen))
+        self._sending[placing] = ""
+        placing.add_done_callback(self._placed)
+        # what is committed as ours to send has to be sent, also where placing is being given up this moment
+        return await asyncio.shield(placing)
+
+    def _placed(self, task: asyncio.Task[Any]) -> None:
+        self._sending.pop(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits for it hears of it; nobody may
+
+    async def _place(self, rows: Sequence[Row], specs: Sequence[JobSpec], chosen: Sequence[Decision]) -> int:
+        ctx = self.ctx
+        created: set[int] = set()  # also by a run of the function that was undone
         try:
-            made = await ctx.write(lambda c: self._commit(c, rows, specs, chosen))
+            made = await ctx.write(lambda c: self._commit(c, rows, specs, chosen, created))
         except BaseException:  # whether it was committed may be unknown: what was is nobody's to send now
-            ctx.sending &= before
+            ctx.sending -= created
             raise
-        ctx.sending &= before | {attempt["id"] for _, _, attempt, held in made if held is not None}
+        ctx.sending -= created - {attempt["id"] for _, _, attempt, held in made if held is not None}
         for _, spec, attempt, held in made:
             if held is not None:
                 self._start(spec, attempt, held)
@@ -119,14 +132,19 @@ class Submitter:
         task.add_done_callback(self._sending.pop)
 
     async def drain(self, cluster: str = "") -> None:
-        """Wait for submissions under way, to one cluster or to all."""
+        """Wait for submissions under way to one cluster; to all, and for what is being placed."""
         while under_way := {t for t, to in self._sending.items() if not cluster or to == cluster}:
             await asyncio.wait(under_way)
 
     # commit ---------------------------------------------------------------------------------------------------------
 
     def _commit(
-        self, conn: Connection, rows: Sequence[Row], specs: Sequence[JobSpec], chosen: Sequence[Decision]
+        self,
+        conn: Connection,
+        rows: Sequence[Row],
+        specs: Sequence[JobSpec],
+        chosen: Sequence[Decision],
+        created: set[int],
     ) -> list[tuple[Row, JobSpec, dict[str, Any], Held | None]]:
         """Rows are read again: what was cancelled, held or placed meanwhile is left alone. With each attempt the lease under
         which it is ours to send; None: another server holds its cluster."""
@@ -158,6 +176,7 @@ class Submitter:
                 attempt |= {"account_id": account["id"], "directory": below(account["unix_user"], attempt["directory"])}
             if held is not None:
                 attempt["sender"] = held.token
+                created.add(attempt["id"])
                 ctx.sending.add(attempt["id"])
             jobs.release_reservation(conn, row["job_id"], part["reserved"])
             decision_row = self._decision(row, decision, now)
