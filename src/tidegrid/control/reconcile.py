@@ -22,6 +22,7 @@ from tidegrid.control.orphans import Sightings
 from tidegrid.control.projection import refresh
 from tidegrid.domain.attempt import (
     ABSENCES_TO_DOUBT,
+    SIGNALLED,
     Absent,
     AppExited,
     Attempt,
@@ -431,8 +432,10 @@ def _told(entry: SpoolEntry) -> Evidence | None:
             return Marked(entry.task, entry.restart, nonce, native_id, int(at)) if _NUMBER.fullmatch(at) else None
         case "gaveup", [nonce, *_] if _WORD.fullmatch(nonce):
             return GaveUp(entry.task, entry.restart, nonce)
-        case "end", [code, *_] if _NUMBER.fullmatch(code) and int(code) <= 255:
-            return AppExited(entry.task, entry.restart, int(code))
+        case "end", [code, *more] if _NUMBER.fullmatch(code) and int(code) <= 255:
+            # told to stop: it did not end by itself, whatever it made of the signal
+            stopped = "stopped" in more and int(code) < SIGNALLED
+            return AppExited(entry.task, entry.restart, SIGNALLED + 15 if stopped else int(code))
     return None
 
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from tidegrid.domain.ranges import compress, expand
 
+SIGNALLED = 128  # exit statuses from here on: a signal ended it, as a node does that goes down
 PROLOGUE_REFUSED = 75  # exit status of a prologue that did not start its application
 PROLOGUE_BOUND_US = 10_000_000  # a prologue that leaves has left by then, unless it waited for its permit
 PERMIT_BOUND_US = 900_000_000  # one that waited for its permit, its inputs' copying included; `Settings.permit_wait` is below
@@ -417,7 +418,7 @@ def _ended(a: Attempt, ev: Ended) -> Step:
     relaunched = _of_another_launch(e, ev)
     if _gave_up(e, ev) or never_ran or _left_its_prologue(e, ev) or _never_launched(e, ev):
         reason = Reason.REFUSED
-    elif e.app_exit is not None and (relaunched or reason is Reason.NODE_FAIL):
+    elif e.app_exit is not None and (relaunched or (reason is Reason.NODE_FAIL and e.app_exit < SIGNALLED)):
         # it had ended by itself before its cluster lost sight of it: its state is its own word, its bill the witness's
         reason, exit_code = (Reason.FAILED if e.app_exit else Reason.OK), e.app_exit
     elif relaunched:

@@ -82,3 +82,11 @@ def test_the_order_of_mark_and_second_start_does_not_matter() -> None:
     for evidence in ((mark(52.4), second), (second, mark(52.4))):
         a = after(*evidence, AppExited(0, 0, 0), ended(Reason.CANCELLED, 62, 62))
         assert a.reason is Reason.OK, evidence
+
+
+def test_an_application_that_its_dying_node_stopped_did_not_end_by_itself() -> None:
+    """A node that is taken down sends SIGTERM first: the mark says 143, and the job goes on elsewhere."""
+    a = after(mark(52.4), AppExited(0, 0, 143), ended(Reason.NODE_FAIL, 52, 60), restartable=True)
+    assert (a.state, a.reason) == (State.ENDED, Reason.NODE_FAIL)
+    assert not part_done(a.reason, started=True, restartable=True, refusals=0, max_refusals=4)
+    assert after(mark(52.4), AppExited(0, 0, 3), ended(Reason.NODE_FAIL, 52, 60)).reason is Reason.FAILED
