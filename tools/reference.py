@@ -187,6 +187,7 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def errors() -> str:
+    from tidegrid.connectors.trouble import WHAT_TO_DO
     from tidegrid.domain import errors as tree
 
     kinds = {
@@ -212,6 +213,10 @@ def errors() -> str:
             k = kinds[kind]
             out.append(f"| `{code}` | {kind} | {k.status} | {k.exit_status} | {', '.join(sorted(found[code][kind]))} |")
     out += [
+        "",
+        "Found by `tide cluster add` and `tide cluster check`, with what to do next:\n",
+        "| Code | |\n|---|---|",
+        *(f"| `{code}` | {what} |" for code, what in sorted(WHAT_TO_DO.items())),
         "",
         "Of the edges alone:\n",
         "| Code | HTTP | Exit | |\n|---|---|---|---|",
