@@ -96,6 +96,9 @@ def _tell(
     cluster, partition = place
     cause = now.cause or was.cause
     why = TEXTS[Faculty(cause)] if cause else ""
+    if was.condition is Condition.OK and cause:  # what had been counted before it was worth an incident
+        earlier = now.of(Faculty(cause)).bad - sum(evidence.values())
+        evidence = evidence | ({"earlier": round(earlier, 2)} if earlier > 0.05 else {})
     figures = (now if now.condition is not Condition.OK else was).figures()
     events.append(
         conn, kind="cluster.health", at=ctx.now(), cluster=cluster,
