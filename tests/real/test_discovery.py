@@ -225,3 +225,27 @@ def test_a_busy_cluster_is_no_fault_and_not_well_either(private_slurm: Testbed, 
     assert "tide-check" not in jobs_left(private_slurm, "alpha")
     private_slurm.kill_controller("alpha")
     assert states(desk.check(text))["slurm", ""] == "cluster.controller"
+
+
+def test_a_check_that_is_broken_off_leaves_nothing_behind(private_slurm: Testbed, tmp_path: Path) -> None:
+    desk = Desk(private_slurm, tmp_path / "home", tmp_path / "roots")
+    (cluster,) = network.parse(priced(desk.discover("alpha")["yaml"])).clusters
+    private_slurm.run("alpha", "scontrol", "update", "partition=cpu", "maxtime=1")  # the trials are accepted, and wait for ever
+
+    async def broken_off() -> None:
+        seen = asyncio.Event()
+
+        def say(finding: Any) -> None:
+            if finding.step == "submit":
+                seen.set()
+
+        work = asyncio.create_task(desk.office.check(cluster, wait_s=60, skew_s=5, say=say))
+        async with asyncio.timeout(30):
+            await seen.wait()
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+    asyncio.run(broken_off())
+    assert sorted(p.name for p in (desk.roots / "alpha").rglob("*")) == ["spool"]
+    assert jobs_left(private_slurm, "alpha") == ""
