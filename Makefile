@@ -1,6 +1,6 @@
 # `make` lists what there is. Everything runs in .venv, which tools/setup.sh makes from constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real chaos bench lint setup pin clean
+.PHONY: help demo demo-slurm test test-real chaos bench lint setup pin clean
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
@@ -18,6 +18,10 @@ help: ## this list
 demo: ## three clusters as one network: real jobs, a failure half-way, the bill (ARGS="--json")
 	@sh tools/setup.sh run
 	@.venv/bin/tide demo $(ARGS)
+
+demo-slurm: ## the same on real Slurm clusters: LAMMPS and GROMACS over MPI, a cluster taken away (packages: it says which)
+	@sh tools/setup.sh run
+	@.venv/bin/tide demo --slurm $(ARGS)
 
 test: ## everything that needs no system package (ARGS="-k name")
 	@sh tools/setup.sh dev

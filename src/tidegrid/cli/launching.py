@@ -56,9 +56,16 @@ def demo(
         Path | None,
         typer.Option(help="Leave everything behind in this new directory.", metavar="DIR", show_default=False),
     ] = None,
+    slurm: Annotated[
+        bool, typer.Option("--slurm", help="On real Slurm clusters: LAMMPS and GROMACS over MPI, one cluster taken away.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """See three clusters in three regions act as one machine: real work, one cluster falling silent, nothing lost."""
     from tidegrid.launch import demo as show_it
 
+    if slurm:
+        from tidegrid.launch import demo_slurm
+
+        return demo_slurm.run(json=json, keep=keep)
     return show_it.run(json=json, keep=keep)

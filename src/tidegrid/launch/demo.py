@@ -73,34 +73,18 @@ class _Demo:
         self.server.start()
         with Tide(self.server.url, self.server.token()) as operator:
             operator.apply_network(resources.files("tidegrid.launch").joinpath("demo_network.yaml").read_text("utf-8"))
-            secret = self._customer(operator)
+            secret = customer(operator)
             say(f"    {self.server.url}; organisation {ORG!r} has {DEPOSIT} yuan")
             with Tide(self.server.url, secret) as user:
                 plan = demo_batch.batch(self.witness, self.lammps is not None)
                 say(f"2/5 submitting {len(plan)} jobs" + ("" if self.lammps else " (no LAMMPS here: `lmp` is not installed)"))
-                self._submit(user, plan)
+                submit_all(user, plan)
                 board = Board(user, operator, plan)
                 self._watch(board)
                 say("4/5 fetching results")
                 self._fetch(user, board)
                 say("5/5 asking why, what it cost, and whether the books balance")
                 return self._conclude(user, operator, board)
-
-    def _customer(self, operator: Tide) -> str:
-        """A paying organisation with one user; the user's token."""
-        operator.create_org(ORG)
-        operator.create_user(ORG, USER, "user")
-        operator.deposit(ORG, DEPOSIT, key="demo")
-        return str(operator.create_token(ORG, user=USER, label="demo")["token"])
-
-    def _submit(self, user: Tide, plan: list[Planned]) -> None:
-        """In bulk what depends on nothing, then the rest."""
-        free = [p for p in plan if not p.takes]
-        ids = {j.name: j.id for j in user.submit_many([p.body for p in free], key="demo-batch")}
-        for p in plan:
-            if p.takes:
-                inputs = [{"path": path, "job": ids[job], "source": source} for path, (job, source) in p.takes.items()]
-                ids[p.name] = user.submit(key=f"demo-{p.name}", inputs=inputs, **p.body).id
 
     # While it runs ---------------------------------------------------------------------------------------------------
 
@@ -191,6 +175,24 @@ class _Demo:
             "problems": [*found.lost, *found.duplicates, *found.surprises],
             "lammps": self.lammps is not None,
         }  # fmt: skip
+
+
+def customer(operator: Tide) -> str:
+    """A paying organisation with one user; the user's token."""
+    operator.create_org(ORG)
+    operator.create_user(ORG, USER, "user")
+    operator.deposit(ORG, DEPOSIT, key="demo")
+    return str(operator.create_token(ORG, user=USER, label="demo")["token"])
+
+
+def submit_all(user: Tide, plan: list[Planned]) -> None:
+    """In bulk what depends on nothing, then the rest."""
+    free = [p for p in plan if not p.takes]
+    ids = {j.name: j.id for j in user.submit_many([p.body for p in free], key="demo-batch")}
+    for p in plan:
+        if p.takes:
+            inputs = [{"path": path, "job": ids[job], "source": source} for path, (job, source) in p.takes.items()]
+            ids[p.name] = user.submit(key=f"demo-{p.name}", inputs=inputs, **p.body).id
 
 
 def _verdict(screen: Screen, result: dict[str, Any], keep: Path | None) -> None:

@@ -39,6 +39,11 @@ def _script(name: str, text: str, witness: Path, **more: Any) -> dict[str, Any]:
     }
 
 
+def script(name: str, about: str, text: str, witness: Path, *, tasks: int = 1, **more: Any) -> Planned:
+    """A script that writes to the witness file when it starts and when it ends."""
+    return Planned(name, about, _script(name, text, witness, **more), tasks=tasks, witnessed=True)
+
+
 OCEAN = 2  # long runs that hold the cheap cluster's cores
 MEMBERS = 10  # short ones that queue behind them, and move when it falls silent
 

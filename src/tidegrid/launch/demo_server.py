@@ -25,8 +25,8 @@ SETTINGS = {"silent_after": 4, "call": 2, "permit_wait": 60, "lease": 30}
 class DemoServer:
     """Starts on `start`; `close` leaves no process behind."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, settings: dict[str, object] | None = None) -> None:
+        self.home, self.settings = home, settings or SETTINGS
         self.url = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped: int = 0
@@ -34,7 +34,7 @@ class DemoServer:
     def start(self) -> None:
         """Returns when it answers. Broken (demo.server) with its last words where it does not."""
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (self.home / "config.yaml").write_text(yaml.safe_dump({"port": 0, "settings": SETTINGS}))
+        (self.home / "config.yaml").write_text(yaml.safe_dump({"port": 0, "settings": self.settings}))
         log = self.home / "up.log"
         with log.open("wb") as out:
             self._process = subprocess.Popen(

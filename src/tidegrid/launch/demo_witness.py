@@ -26,7 +26,7 @@ class Judgement:
 
 def judge(plan: Sequence[Planned], jobs: Mapping[str, Job], witness: Path, clusters: Path) -> Judgement:
     """plan and jobs by name; witness: the file the jobs wrote to; clusters: the homes of the supervisors."""
-    starts, ends = _said(witness)
+    starts, ends = said_by_jobs(witness)
     runs = _journalled(clusters)
     lost, doubled, surprises = [], [], []
     for p in plan:
@@ -50,7 +50,7 @@ def judge(plan: Sequence[Planned], jobs: Mapping[str, Job], witness: Path, clust
     return Judgement(tuple(lost), tuple(doubled), tuple(surprises))
 
 
-def _said(witness: Path) -> tuple[dict[tuple[str, int], set[str]], dict[tuple[str, int], set[str]]]:
+def said_by_jobs(witness: Path) -> tuple[dict[tuple[str, int], set[str]], dict[tuple[str, int], set[str]]]:
     """Starts and ends by (name, task): the nonces of the executions."""
     said: dict[str, dict[tuple[str, int], set[str]]] = {"start": defaultdict(set), "end": defaultdict(set)}
     for line in witness.read_text().splitlines() if witness.exists() else ():
