@@ -32,7 +32,7 @@ class Files(Calls):
         return answer.content, offset + len(answer.content)
 
     def follow_logs(
-        self, job_id: str, *, task: int = 0, stream: str = "out", offset: int = 0, every: float = 0.5
+        self, job_id: str, *, task: int = 0, stream: str = "out", offset: int = 0, every: float = 0.2
     ) -> Iterator[bytes]:
         """What the task writes, until the job has ended."""
         while True:

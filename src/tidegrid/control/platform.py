@@ -23,6 +23,7 @@ from tidegrid.control.settlement import Settlement
 from tidegrid.control.site_accounts import SiteAccounts
 from tidegrid.control.sites import Sites
 from tidegrid.control.staging import Staging
+from tidegrid.control.tails import Tails
 from tidegrid.domain.actor import Actor, require_change_job
 from tidegrid.domain.errors import Conflict, InvalidInput, NotFound, Unreachable
 from tidegrid.domain.ids import parse, show
@@ -46,6 +47,7 @@ class Platform(Settlement, SiteAccounts, Sites):
         self.ids: Any = ctx.ids
         self.home: Path = ctx.home
         self._apps: dict[tuple[str, str], Application] = {}
+        self._tails = Tails()
         self.on_network: Callable[[], Awaitable[None]] | None = None  # connects what a new network document names
         self.try_account: Callable[[str, Mapping[str, Any]], Awaitable[int]] | None = None  # logs in; the uid there
 
@@ -248,9 +250,13 @@ class Platform(Settlement, SiteAccounts, Sites):
         connector = self.ctx.connectors.get(last["cluster"])
         if connector is None:
             return b""
+        path = f"{last['directory']}/log/{name}"
+        files = connector.files
         try:
             async with asyncio.timeout(self.ctx.settings.call):
-                return await connector.files.read(f"{last['directory']}/log/{name}", offset=offset, limit=limit)
+                return await self._tails.read(
+                    f"{last['cluster']}:{path}", offset, limit, lambda at, most: files.read(path, offset=at, limit=most)
+                )
         except (SiteUnsure, SiteRefused, TimeoutError, OSError) as e:
             raise Unreachable(
                 "cluster.silent",
