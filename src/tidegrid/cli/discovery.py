@@ -85,9 +85,8 @@ def _confirmed(e: TideError) -> list[str]:
 
 
 def _remarks(found: dict[str, Any]) -> None:
-    nodes = sum(k["nodes"] for p in found.get("partitions") or () for k in p["kinds"])
-    count = len(found.get("partitions") or ())
-    context.note(f"Slurm {found.get('version')}, {count} partitions with {nodes} places for nodes, as {found.get('user')}")
+    names = ", ".join(p["name"] for p in found.get("partitions") or ())
+    context.note(f"Slurm {found.get('version')}, logged in as {found.get('user')}; partitions: {names or 'none'}")
     for key in found.get("host_keys") or ():
         context.note(f"trusted: {key['key'].split()[0]} {key['fingerprint']}")
     for note in found.get("notes") or ():
