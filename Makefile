@@ -1,6 +1,6 @@
 # `make` lists what there is. Everything runs in .venv, which tools/setup.sh makes from constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-slurm test test-real chaos bench lint setup pin clean
+.PHONY: help demo demo-slurm test test-real chaos chaos-slurm bench lint setup pin clean
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
@@ -39,6 +39,11 @@ chaos: ## 1,000 jobs while servers and supervisors are killed, on SQLite and Pos
 	$(PY) -m tests.chaos.run --database sqlite --report reports/chaos-sqlite $(ARGS)
 	$(PY) -m tests.chaos.run --database postgres --report reports/chaos-postgres $(ARGS)
 	$(PY) -m tests.chaos.run --database sqlite --fence off --jobs 200 --kills 3 --supervisor-kills 1 --report reports/chaos-control
+
+chaos-slurm: ## 500 jobs on three real Slurm clusters while they, sshd and the server are killed, and the control; reports in reports/
+	@sh tools/setup.sh dev
+	$(PY) -m tests.chaos.slurm --report reports/chaos-slurm $(ARGS)
+	$(PY) -m tests.chaos.slurm --fence off --late 0.3 --jobs 120 --controller-kills 1 --cuts 1 --hangs 1 --server-kills 2 --keep-all --report reports/chaos-slurm-control
 
 bench: ## placement, store and reconciliation as ratios against a peer in the same run; report in reports/bench.json
 	@sh tools/setup.sh dev

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.chaos.work import Work
 from tidegrid.client import Tide
+from tidegrid.client.views import Job
 
 
 def journals(clusters: Path) -> list[dict[str, Any]]:
@@ -59,9 +60,14 @@ def jobs(tide: Tide, work: list[Work]) -> list[dict[str, Any]]:
             found.add(w.token)
             out.append({"token": w.token, "tasks": w.tasks, "restartable": w.restartable, "cores": w.cores,
                         "expect": "succeeded", "job": job.id, "state": str(job.state), "reason": job.reason,
-                        "moved": job.moved})  # fmt: skip
+                        "moved": job.moved, "attempts": _attempts(tide, job)})  # fmt: skip
     out += [{"token": t, "tasks": plan[t].tasks, "restartable": False, "job": None, "state": "not there"} for t in plan.keys() - found]
     return out
+
+
+def _attempts(tide: Tide, job: Job) -> list[str]:
+    """Of those that did not succeed: where they were tried."""
+    return [] if job.state == "succeeded" else [a.id for a in tide.job(job.id).attempts]
 
 
 def write(

@@ -33,6 +33,7 @@ from tests.chaos import bills
 from tests.chaos.runs import REFUSED, Run, Verdict, read_witness
 
 FINAL = {"succeeded", "failed", "timeout", "oom", "cancelled", "lost"}
+LAUNCHES_AGAIN_US = 20_000_000  # after its restart
 FORGETS_US = 6_000_000  # of what it acknowledged, a controller that is killed forgets the last seconds
 
 
@@ -58,9 +59,9 @@ def judge(
     for record in journals:
         witnessed[record["attempt"], record["native_id"], record["task"]].append(record)
     outages = outages or []
-    _ends(v, jobs, by_task, outages)
+    _ends(v, jobs, by_task, outages, journals)
     for (token, task), of_task in by_task.items():
-        _executions(v, known[token, task], task, of_task, witnessed)
+        _executions(v, known[token, task], task, of_task, witnessed, outages)
     bills.judge(v, usage, journals, runs, outages)
     if check.get("balanced") is not True:
         v.bad("journal_unbalanced", json.dumps(check)[:500])
@@ -73,7 +74,8 @@ def judge(
 
 
 def _ends(
-    v: Verdict, jobs: list[dict[str, Any]], by_task: dict[tuple[str, int], list[Run]], outages: list[dict[str, Any]]
+    v: Verdict, jobs: list[dict[str, Any]], by_task: dict[tuple[str, int], list[Run]], outages: list[dict[str, Any]],
+    records: list[dict[str, Any]],
 ) -> None:
     """Every job ended, as planned, and did its work; or it was cut short where its cluster was removed, or forgot it."""
     removed = {o["cluster"]: o["begin_us"] for o in outages if o["kind"] == "removed"}
@@ -93,7 +95,9 @@ def _ends(
                 v.bad("lost_although_restartable", name)
             elif not any(r.cluster in removed for r in mine):
                 v.bad("lost_elsewhere", f"{name} never ran on {' or '.join(removed)}")
-        elif j["state"] == "failed" and any(_cut_short(r, forgetful) for r in mine):
+        elif j["state"] == "failed" and (
+            any(_cut_short(r, forgetful) for r in mine) or (not mine and _killed_at_its_door(j, records, forgetful))
+        ):
             v.counts["killed_by_their_cluster"] = v.counts.get("killed_by_their_cluster", 0) + 1
         elif j["state"] != j.get("expect", "succeeded"):
             v.bad("ended_otherwise", f"{name}: {j['state']}, expected {j.get('expect', 'succeeded')}")
@@ -112,9 +116,19 @@ def _cut_short(run: Run, forgetful: list[dict[str, Any]]) -> bool:
     )
 
 
+def _killed_at_its_door(job: dict[str, Any], records: list[dict[str, Any]], forgetful: list[dict[str, Any]]) -> bool:
+    """Whether a job that never ran was launched twice by a controller that forgot the first launch: the one was killed while it
+    waited for its permit, the other refused by the fence of the first."""
+    return any(
+        r["attempt"] in job.get("attempts", ()) and r["exit"] == REFUSED and r["cluster"] == o["cluster"]
+        and o["begin_us"] <= r["started_us"] <= o["end_us"] + LAUNCHES_AGAIN_US
+        for r in records for o in forgetful
+    )  # fmt: skip
+
+
 def _executions(
     v: Verdict, job: dict[str, Any], task: int, runs: list[Run],
-    witnessed: dict[tuple[str, str, int], list[dict[str, Any]]],
+    witnessed: dict[tuple[str, str, int], list[dict[str, Any]]], outages: list[dict[str, Any]],
 ) -> None:
     """No two executions of a task at once, no second one that `restartable` does not license."""  # fmt: skip
 
@@ -126,6 +140,7 @@ def _executions(
             for r in witnessed.get((run.attempt, run.native_id, task), ())
             if r.get("started_us") is not None and r["started_us"] * 1000 <= run.start and r.get("ended_us") is not None
         ]
+        known += [o["begin_us"] * 1000 for o in outages if o["kind"] == "removed" and o["cluster"] == run.cluster]
         return max(known, default=math.inf)
 
     for before, after in pairwise(runs):

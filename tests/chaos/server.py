@@ -33,7 +33,7 @@ LATE_S = (1.0, 3.0)
 QUESTIONS = Rates(lost_before=0.01, garbage=0.01)
 SETTINGS = {
     "embedded": {"call": 3.0, "silent_after": 2.0, "permit_wait": 30, "lease": 10, "resubmit": 0.5},
-    "slurm": {"tick": 0.3, "call": 8.0, "silent_after": 5.0, "permit_wait": 60, "lease": 20, "resubmit": 0.5, "orphan": 10.0},
+    "slurm": {"tick": 0.3, "call": 8.0, "silent_after": 5.0, "permit_wait": 60, "lease": 20, "resubmit": 0.5, "orphan": 10.0, "outlived": 10.0},
 }
 
 

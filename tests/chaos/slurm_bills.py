@@ -33,9 +33,10 @@ def judge(
         if run.cluster:
             ran[run.cluster, run.attempt, run.task].append(run)
     removed = {o["cluster"]: o["begin_us"] for o in outages if o["kind"] == "removed"}
+    killed = [(o["cluster"], o["begin_us"]) for o in outages if o["kind"] == "controller killed"]
     counts: dict[str, int] = defaultdict(int)
     for key in sorted(told.keys() | charged.keys() | ran.keys()):
-        kind = _one(v, key, charged.get(key, []), told.get(key, []), ran.get(key, []), removed)
+        kind = _one(v, key, charged.get(key, []), told.get(key, []), ran.get(key, []), removed, killed)
         if kind:
             counts[kind] += 1
     v.counts |= counts
@@ -64,40 +65,47 @@ def _charged(usage: Iterable[dict[str, Any]]) -> dict[Key, list[dict[str, Any]]]
 
 
 def _one(
-    v: Verdict, key: Key, charged: list[dict[str, Any]], told: list[dict[str, Any]], ran: list[Run], removed: dict[str, int]
+    v: Verdict, key: Key, charged: list[dict[str, Any]], told: list[dict[str, Any]], ran: list[Run], removed: dict[str, int],
+    killed: list[tuple[str, int]],
 ) -> str:
-    """One task of one attempt: how it was found to be charged, or a violation."""
-    name = " ".join(map(str, key))
+    """One task of one attempt: how it was found to be charged where that was not by an equal record; or a violation."""  # fmt: skip
+    name, kind = " ".join(map(str, key)), ""
     left = list(charged)
     worked = [r for r in told if _worked(r, ran)]
     for start in sorted({r["started_us"] for r in worked}):  # an end that was told twice is one run
         ends = [r for r in worked if r["started_us"] == start]
         match = next((c for c in left if c["start"] == start), None)
-        if match is None:
-            provisional = next((c for c in left if c["estimated"] and key[0] in removed), None)
-            if provisional is not None:  # its cluster was gone before it could tell
-                left.remove(provisional)
-            elif not (key[0] in removed and max(r["ended_us"] for r in ends) > removed[key[0]] - CLOCK_US):
-                v.bad("unbilled", f"{name}: {[(r['started_us'], r['ended_us'], r['reason']) for r in ends]}, charged {charged}")
-            continue
-        left.remove(match)
-        _same(v, name, match, ends, key[0] in removed)
+        estimate = match or next((c for c in left if c["estimated"]), None)
+        last = max(r["ended_us"] for r in ends)
+        gone = key[0] in removed and last > removed[key[0]] - CLOCK_US
+        forgot = ends[0]["witness"] == "controller" and any(c == key[0] and 0 <= at - last <= FORGETS_US for c, at in killed)
+        if estimate is not None and estimate["estimated"] and estimate["source"] == "provisional" and (gone or forgot):
+            left.remove(estimate)  # what it had noted it did not tell any more
+            kind = "told_to_its_log_only"
+        elif match is not None:
+            left.remove(match)
+            _same(v, name, match, ends)
+        elif not gone:
+            v.bad("unbilled", f"{name}: {[(r['started_us'], r['ended_us'], r['reason']) for r in ends]}, charged {charged}")
     for c in left:
-        if any(c["start"] == r["started_us"] and c["end"] == r["ended_us"] for r in told):
+        told_so = [r for r in told if c["start"] == r["started_us"] and c["end"] == r["ended_us"]]
+        if any(ran or str(r.get("fence", "")).startswith(f"{r['native_id']}:") for r in told_so):
+            kind = "charged_by_a_later_launch"  # that came to nothing: all that the cluster remembers of the first
+        elif told_so:
             v.bad("overbilled", f"{name}: refused before its application started, and charged: {c}")
         elif key[0] in removed:
             if c["end"] > removed[key[0]] + SECOND:
                 v.bad("overbilled", f"{name}: charged beyond its cluster's end at {removed[key[0]]}: {c}")
-            return "charged_to_the_last_sign_of_life"
-        elif not ran or told:
+            kind = "charged_to_the_last_sign_of_life"
+        elif not ran or worked:
             v.bad("overbilled", f"{name}: {c}; the cluster has {[(r['started_us'], r['ended_us'], r['reason']) for r in told]}")
         elif not c["estimated"]:
             v.bad("usage_differs", f"{name}: no record of it, and charged as if there were: {c}")
         else:
-            return "charged_without_a_record"
+            kind = "charged_without_a_record"
     if ran and not told and not charged and key[0] not in removed:
         v.bad("unbilled", f"{name}: ran, {ran[0].start // 1000}, was forgotten by its cluster and is charged nothing")
-    return ""
+    return kind
 
 
 def _worked(record: dict[str, Any], ran: list[Run]) -> bool:
@@ -108,14 +116,13 @@ def _worked(record: dict[str, Any], ran: list[Run]) -> bool:
         return True
     refused = record["exit"] == REFUSED or str(record.get("fence", "")).startswith("server:")
     at_once = record["reason"].startswith("CANCELLED") and record["ended_us"] - record["started_us"] <= 10 * SECOND
-    return not (refused or at_once) or (bool(ran) and record["witness"] == "accounting" and not at_once)
+    return not (refused or at_once)
 
 
-def _same(v: Verdict, name: str, c: dict[str, Any], records: list[dict[str, Any]], gone: bool) -> None:
+def _same(v: Verdict, name: str, c: dict[str, Any], records: list[dict[str, Any]]) -> None:
     """The record's elapsed time and allocation, to the second and the core; the final one where there is accounting."""
     if not any(c["end"] == r["ended_us"] and c["ms"] * 1000 == r["ended_us"] - r["started_us"] for r in records):
-        if not (gone and c["estimated"]):  # what it told last was not heard any more
-            v.bad("usage_differs", f"{name}: charged {c}, recorded {[(r['started_us'], r['ended_us'], r['reason']) for r in records]}")
+        v.bad("usage_differs", f"{name}: charged {c}, recorded {[(r['started_us'], r['ended_us'], r['reason']) for r in records]}")
         return
     if all(c["cores"] != r["cores"] for r in records):
         v.bad("usage_differs", f"{name}: {c['cores']} cores are charged, {records[0]['cores']} were allocated")

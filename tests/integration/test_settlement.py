@@ -163,6 +163,21 @@ def test_a_weaker_word_after_accountings_changes_nothing(desk: Desk) -> None:
     assert row["revision"] == 0 and row["elapsed_ms"] == 600_000
 
 
+def test_a_row_that_accounting_rewrites_is_booked_anew(desk: Desk) -> None:
+    """A killed controller forgot the end that it had told, found the job missing, and told another one."""
+    id_, start, end = run_and_end(desk, 600, Witness.ACCOUNTING)
+    for seconds, revision in ((604, 1), (60, 2)):
+        again = Ended(0, 0, "1", Reason.CANCELLED, None, start, start + seconds * SECOND)
+        desk.centre.records.append(Record(native_name(id_), again))
+        desk.bench.tick()
+        (row,) = desk.rows()
+        assert (row["source"], row["estimated"], row["elapsed_ms"], row["revision"]) == ("accounting", False, seconds * 1000, revision)
+        assert desk.spent() == cost(seconds)
+    assert desk.told().count("usage.corrected") == 2 and "usage.quarantined" not in desk.told()
+    assert desk.bench.attempt(id_).attempt.reason is Reason.OK
+    desk.bench.books()
+
+
 def test_late_accounting_that_the_ticks_no_longer_read_is_taken_in_by_hand(desk: Desk) -> None:
     id_, start, end = run_and_end(desk, 600)
     desk.accounts(id_, start, end + 30 * SECOND)

@@ -37,7 +37,9 @@ class Settings:
     drained for its failures, and comes back; moving: when a job that waits is placed again; server_lease: how long a server
     that says nothing keeps its clusters before another takes them over; checkpoint_least: two copies of a job's checkpoint
     are at least so far apart, whatever its document says; checkpoint_limit: bytes, what is larger stays at its site;
-    checkpoint_last: how long a moving job waits for the last checkpoint of its broken run.
+    checkpoint_last: how long a moving job waits for the last checkpoint of its broken run;
+    orphan: how long a job that had started must be missing from complete answers of a controller that knows all its nodes before it
+    counts as ended; outlived: how long a cluster may hold an allocation whose application said that it ended.
     """
 
     tick: float = 0.25
@@ -51,6 +53,7 @@ class Settings:
     movable_after: int = 60
     resubmit: float = 2.0
     orphan: float = 45.0
+    outlived: float = 60.0
     max_refusals: int = 4
     submissions_at_once: int = 8
     place_at_once: int = 500

@@ -21,6 +21,7 @@ from tidegrid.domain.attempt import (
     Reason,
     RefusedBySite,
     State,
+    Witness,
     narrow,
     step,
 )
@@ -110,9 +111,12 @@ class Batch:
             self.close(stored, after)
 
     def _late_end(self, stored: Stored, a: Attempt, ev: Ended) -> Attempt:
-        """A stronger witness after an end that was taken from a weaker one: the state stays, times and money are corrected."""
+        """A stronger witness after an end that was taken from a weaker one, or accounting that says something else now: the state
+        stays, times and money are corrected."""
         e = a.execution(ev.task, ev.restart)
-        if e is None or not e.ended or e.reason in NEVER_STARTED or STRENGTH[ev.source] <= STRENGTH[e.source]:
+        if e is None or not e.ended or e.reason in NEVER_STARTED:
+            return a
+        if STRENGTH[ev.source] <= STRENGTH[e.source] and not _rewritten(e, ev):
             return a
         fixed = replace(e, native_id=ev.native_id, started_at=ev.started_at, ended_at=ev.ended_at, source=ev.source,
                         exit_code=ev.exit_code, peak_mib=ev.peak_mib or e.peak_mib)  # fmt: skip
@@ -120,11 +124,12 @@ class Batch:
             body = {"task": e.task, "restart": e.restart, "was": str(e.source), "source": str(ev.source),
                     "started_at": [e.started_at, ev.started_at], "ended_at": [e.ended_at, ev.ended_at]}  # fmt: skip
             self._event(stored, "usage.corrected", body)
+        none = ledger.UsageKey(a.id, e.task, e.restart, -1)
         if ev.started_at is None:  # it never had nodes: nothing of it counts
-            none = ledger.UsageKey(a.id, e.task, e.restart, -1)
             ledger.reverse_beyond(self.conn, self.ctx.ids, self.now, none, memo=f"never started, by {ev.source}")
         else:
-            metering.settle_execution(self.conn, self.ctx, stored, fixed, self.now)
+            again = ev.source is e.source
+            metering.settle_execution(self.conn, self.ctx, stored, fixed, self.now, rewritten=again)
         others = tuple(x for x in a.executions if x is not e)
         return replace(a, executions=(*others, fixed))
 
@@ -246,3 +251,13 @@ def _say(task: int, reason: Reason, e: Execution | None, array: bool) -> str:
     elif reason is Reason.NODE_FAIL:
         text = "its node failed"
     return f"task {task}: {text}" if array else text
+
+
+def _rewritten(e: Execution, ev: Ended) -> bool:
+    """Whether accounting has changed the row of an end that it told: a controller that forgot the end after telling it finds the job
+    missing when it is back, and tells another. Rows of the same native id only."""
+    return (
+        ev.source is e.source is Witness.ACCOUNTING
+        and ev.native_id == e.native_id
+        and (ev.started_at, ev.ended_at) != (e.started_at, e.ended_at)
+    )

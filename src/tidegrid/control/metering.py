@@ -43,8 +43,10 @@ def segments(start: int, done_to: int | None, end: int, *, final: bool) -> list[
         return out
 
 
-def settle_execution(conn: Connection, ctx: Context, stored: Stored, e: Execution, now: int) -> None:
-    """Journal what is left of an execution that ended."""
+def settle_execution(
+    conn: Connection, ctx: Context, stored: Stored, e: Execution, now: int, *, rewritten: bool = False
+) -> None:
+    """Journal what is left of an execution that ended; rewritten: its witness has changed what it said before."""
     if e.reason in NEVER_STARTED or e.started_at is None:
         return
     row, end = stored.row, e.ended_at
@@ -61,7 +63,7 @@ def settle_execution(conn: Connection, ctx: Context, stored: Stored, e: Executio
     begin_from = None if e.source is Witness.ACCOUNTING else done_to
     pieces = segments(e.started_at, begin_from, end, final=True)
     known = set() if estimated else usage.stretches(conn, row["id"], e.task, e.restart)
-    _journal(conn, ctx, row, e, [p for p in pieces if p not in known], estimated, now)
+    _journal(conn, ctx, row, e, [p for p in pieces if p not in known], estimated, now, rewritten)
     if pieces and not estimated:  # what was journalled beyond the witnessed end is taken back
         ledger.reverse_beyond(conn, ctx.ids, now, ledger.UsageKey(row["id"], e.task, e.restart, pieces[-1][0]))
     attempts.metered(conn, row["id"], e.task, e.restart, end)
@@ -96,6 +98,7 @@ def _journal(
     pieces: list[tuple[int, int, int]],
     estimated: bool,
     now: int,
+    rewritten: bool = False,
 ) -> None:
     assert e.started_at is not None
     rates = json.loads(row["rates"])
@@ -129,4 +132,5 @@ def _journal(
             ),
             sell=rate(*resources, Rates(*rates["sell"])),
             cost=rate(*resources, Rates(*rates["cost"])),
+            rewritten=rewritten,
         )

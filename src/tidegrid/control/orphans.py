@@ -1,14 +1,16 @@
-"""Jobs that had started and that their controller does not know any more.
+"""Jobs that had started and that their controller does not know any more, and jobs that ended and that it still runs.
 
 A controller that was killed forgets the starts of its last seconds. Its nodes abort such jobs when they register with it again,
-without a trace in queue or accounting: nobody will ever tell of their end.
+without a trace in queue or accounting: nobody will ever tell of their end. It forgets ends as well, and then holds an allocation in
+which nothing runs until its wall time is over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from tidegrid.domain.attempt import Attempt, Ended, Reason, Witness
+from tidegrid.domain.attempt import Attempt, Ended, GivenBack, Reason, Witness
 
 
 @dataclass
@@ -18,6 +20,7 @@ class Sightings:
 
     last: dict[int, int] = field(default_factory=dict)
     missing: dict[int, int] = field(default_factory=dict)
+    done: dict[int, int] = field(default_factory=dict)  # since when something of it is known to have said that it ended
 
     def seen(self, attempt: int, at: int) -> None:
         self.last[attempt] = at
@@ -27,8 +30,12 @@ class Sightings:
         """How long it has been missing now; the first time it is said to be: 0."""
         return at - self.missing.setdefault(attempt, at)
 
+    def outlived(self, listed: Collection[int], at: int, patience: int) -> set[int]:
+        """Listed attempts of which something said that long ago that it ended."""
+        return {i for i, since in self.done.items() if i in listed and at - since >= patience}
+
     def prune(self, live: set[int]) -> None:
-        for table in (self.last, self.missing):
+        for table in (self.last, self.missing, self.done):
             for attempt in table.keys() - live:
                 del table[attempt]
 
@@ -48,3 +55,12 @@ def ends(a: Attempt, sightings: Sightings, now: int) -> list[Ended]:
             Ended(e.task, e.restart, e.native_id, Reason.NODE_FAIL, None, e.started_at, end, Witness.PROVISIONAL)
         )
     return found
+
+
+def to_give_back(a: Attempt, running: Collection[int]) -> list[GivenBack]:
+    """Executions that said that they ended, and that their cluster shows as running."""
+    return [
+        GivenBack(e.task, e.restart)
+        for e in a.executions
+        if e.app_exit is not None and not e.ended and e.task in running
+    ]

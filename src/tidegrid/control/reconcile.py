@@ -154,15 +154,19 @@ class Reconciler:
             self.contact.sightings.seen(id_, seen.site_time_us)
         hour = seen.site_time_us // HOUR
         turned, self.contact.hour = hour != self.contact.hour, hour
+        outlived = self._outlived(conn, spool, live, listed, seen.site_time_us)
         look = [
             r["id"]
             for r in slim
             if r["id"] in evidence
+            or r["id"] in outlived
             or _differs(r, listed.get(r["id"]), seen.more)
             or (turned and r["state"] == "RUNNING")
         ]
         for stored in attempts.by_ids(conn, look):
             self._apply_live(batch, stored, evidence.get(stored.attempt.id, []), listed, seen, began, out)
+            if stored.attempt.id in outlived:
+                self._give_back(batch, stored, listed[stored.attempt.id], out)
         self._apply_ended(batch, live, evidence, listed, out)
         self._sweep(conn, live, spool, listed, out)
         refresh(conn, ctx, batch.touched, now)
@@ -191,6 +195,29 @@ class Reconciler:
         if after.live:
             metering.close_hours(batch.conn, self.ctx, Stored(after, row), seen.site_time_us, batch.now)
         self._wants(batch, stored, after, job, seen.site_time_us, seen.all_told, out)
+
+    def _outlived(
+        self, conn: Connection, spool: Sequence[SpoolEntry], live: set[int], listed: dict[int, Listed], site_time: int
+    ) -> set[int]:
+        """Live attempts whose cluster still runs what said long ago that it ended."""
+        sightings = self.contact.sightings
+        said = {id_ for entry in spool if entry.kind == "end" and (id_ := _id_of(entry)) in live}
+        if not self.contact.answered:  # what was said to an earlier process
+            stored = attempts.live_on(conn, self.cluster)
+            said |= {s.attempt.id for s in stored if any(e.app_exit is not None for e in s.attempt.executions)}
+        for id_ in said:
+            if id_ is not None:
+                sightings.done.setdefault(id_, site_time)
+        return sightings.outlived(listed, site_time, self.ctx.micro(self.ctx.settings.outlived))
+
+    def _give_back(self, batch: Batch, stored: Stored, job: Listed, out: Actions) -> None:
+        for fresh in attempts.by_ids(batch.conn, [stored.attempt.id]):
+            ghosts = orphans.to_give_back(fresh.attempt, job.running) if fresh.attempt.live else []
+            if ghosts:
+                batch.apply(fresh, ghosts)
+                tasks = sorted({g.task for g in ghosts})
+                whole = set(tasks) >= {*job.running, *job.waiting}
+                self._cancel(fresh.attempt.id, job.native_id, batch.now, out, () if whole else tasks)
 
     def _orphans(self, batch: Batch, stored: Stored, site_time: int, all_told: bool) -> None:
         """What had started, and its controller has forgotten: once no node can still run it, it has ended."""

@@ -204,6 +204,15 @@ class AppExited:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenBack:
+    """The server's own decision: the application said long ago that it ended, its cluster still holds its allocation, and the server
+    cancels that. A controller that was killed may have forgotten the end, and would wait for the wall time."""
+
+    task: int
+    restart: int
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """Accounting or controller: the task's allocation began."""
 
@@ -272,6 +281,7 @@ Evidence = (
     | Permitted
     | GaveUp
     | AppExited
+    | GivenBack
     | Started
     | Ended
     | FenceWon
@@ -344,6 +354,10 @@ def step(a: Attempt, ev: Evidence) -> Step:
             return Step(_with(a, replace(e, gave_up=True, nonce=e.nonce or nonce)))
         case AppExited(task, restart, exit_code):
             return _amend(a, task, restart, app_exit=exit_code)
+        case GivenBack(task, restart):
+            e = a.execution(task, restart) or Execution(task, restart)
+            # the exit status of what has not ended yet: the application's word is taken, whatever its cluster will call the end
+            return Step(a) if e.ended or e.app_exit is None else Step(_with(a, replace(e, exit_code=e.app_exit)))
         case Started(task, restart, native_id, at, source):
             if task not in expand(a.tasks):
                 return Step(a, (f"task {task}: started, but is not of this attempt",))
@@ -418,7 +432,9 @@ def _ended(a: Attempt, ev: Ended) -> Step:
     relaunched = _of_another_launch(e, ev)
     if _gave_up(e, ev) or never_ran or _left_its_prologue(e, ev) or _never_launched(e, ev):
         reason = Reason.REFUSED
-    elif e.app_exit is not None and (relaunched or (reason is Reason.NODE_FAIL and e.app_exit < SIGNALLED)):
+    elif e.app_exit is not None and (
+        relaunched or _given_back(e, ev) or (reason is Reason.NODE_FAIL and e.app_exit < SIGNALLED)
+    ):
         # it had ended by itself before its cluster lost sight of it: its state is its own word, its bill the witness's
         reason, exit_code = (Reason.FAILED if e.app_exit else Reason.OK), e.app_exit
     elif relaunched:
@@ -466,6 +482,11 @@ def _never_launched(e: Execution, ev: Ended) -> bool:
         and ev.started_at is not None
         and ev.ended_at - ev.started_at <= PROLOGUE_BOUND_US
     )
+
+
+def _given_back(e: Execution, ev: Ended) -> bool:
+    """Whether the end is that of an allocation which outlived its application."""
+    return e.exit_code is not None and ev.reason in (Reason.CANCELLED, Reason.TIMEOUT)
 
 
 def _of_another_launch(e: Execution, ev: Ended) -> bool:

@@ -64,8 +64,11 @@ _KEY = {"attempt_id", "task", "restart", "segment"}
 _BODY = tuple(f.name for f in fields(UsageEvent) if f.name not in _KEY | {"owned"})
 
 
-def record_usage(conn: Connection, ids: Ids, at: int, event: UsageEvent, *, sell: int, cost: int) -> Outcome:
-    """Keep the event and book its charge (`sell`) and its cost, both in micro-yuan."""
+def record_usage(conn: Connection, ids: Ids, at: int, event: UsageEvent, *, sell: int, cost: int, rewritten: bool = False) -> Outcome:
+    """Keep the event and book its charge (`sell`) and its cost, both in micro-yuan.
+
+    rewritten: the witness has changed its own record, so that what it said before does not stand in the way.
+    """
     journal.balances_of(conn, event.org_id, lock=True)  # one writer of an organisation's money at a time
     known = rows.last(conn, event.key)
     if known is not None and _same(known, event):
@@ -75,9 +78,9 @@ def record_usage(conn: Connection, ids: Ids, at: int, event: UsageEvent, *, sell
     if known is None:
         _book(conn, ids, at, event, 0, sell, cost)
         return Outcome.RECORDED
-    if known["org_id"] != event.org_id or _strength(event.source, event.estimated) <= _strength(
-        Witness(known["source"]), known["estimated"]
-    ):
+    weaker = _strength(event.source, event.estimated) <= _strength(Witness(known["source"]), known["estimated"])
+    own = rewritten and str(event.source) == known["source"]
+    if known["org_id"] != event.org_id or (weaker and not own):
         return _quarantine(conn, at, event, known)
     if not known["reversed"]:
         reverse(conn, ids, at, event.key, memo=f"replaced by {event.source}")

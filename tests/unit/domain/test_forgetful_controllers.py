@@ -11,6 +11,7 @@ from tidegrid.domain.attempt import (
     AppExited,
     Attempt,
     Ended,
+    GivenBack,
     Marked,
     Permitted,
     Reason,
@@ -90,3 +91,13 @@ def test_an_application_that_its_dying_node_stopped_did_not_end_by_itself() -> N
     assert (a.state, a.reason) == (State.ENDED, Reason.NODE_FAIL)
     assert not part_done(a.reason, started=True, restartable=True, refusals=0, max_refusals=4)
     assert after(mark(52.4), AppExited(0, 0, 3), ended(Reason.NODE_FAIL, 52, 60)).reason is Reason.FAILED
+
+
+def test_an_allocation_that_outlived_its_application_is_given_back_and_the_job_has_succeeded() -> None:
+    done = (mark(61.1), AppExited(0, 0, 0))
+    for reason in (Reason.CANCELLED, Reason.TIMEOUT):
+        a = after(*done, GivenBack(0, 0), ended(reason, 61, 90))
+        assert (a.reason, a.executions[0].exit_code) == (Reason.OK, 0)
+        assert after(*done, ended(reason, 61, 90)).reason is reason, "an application may end well when it is told to end"
+    assert after(mark(61.1), GivenBack(0, 0), ended(Reason.CANCELLED, 61, 90)).reason is Reason.CANCELLED
+    assert after(*done, GivenBack(0, 0), ended(Reason.OOM, 61, 90)).reason is Reason.OOM
