@@ -165,7 +165,7 @@ def test_a_weaker_word_after_accountings_changes_nothing(desk: Desk) -> None:
 
 def test_a_row_that_accounting_rewrites_is_booked_anew(desk: Desk) -> None:
     """A killed controller forgot the end that it had told, found the job missing, and told another one."""
-    id_, start, end = run_and_end(desk, 600, Witness.ACCOUNTING)
+    id_, start, _ = run_and_end(desk, 600, Witness.ACCOUNTING)
     for seconds, revision in ((604, 1), (60, 2)):
         again = Ended(0, 0, "1", Reason.CANCELLED, None, start, start + seconds * SECOND)
         desk.centre.records.append(Record(native_name(id_), again))

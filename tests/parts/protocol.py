@@ -80,7 +80,7 @@ class Site:
         self.cluster, self.clock, self.files = cluster, clock, Files()
         self.jobs: dict[str, Listed] = {}
         self.records: list[Record] = []
-        self.more = self.silent = False
+        self.more = self.silent = self.all_told = False
         self.cancelled: list[str] = []
         self.submitted: list[str] = []
 
@@ -88,7 +88,7 @@ class Site:
         if self.silent:
             raise SiteUnsure("silent")
         records, self.records = tuple(self.records), []
-        return Observation(tuple(self.jobs.values()), records, cursor, self.more, (), self.clock.at, "boot")
+        return Observation(tuple(self.jobs.values()), records, cursor, self.more, (), self.clock.at, "boot", self.all_told)
 
     async def submit(self, request: Any) -> str:
         self.submitted.append(request.name)
@@ -97,8 +97,10 @@ class Site:
     async def cancel(self, name: str, native_id: str, tasks: Sequence[int] = ()) -> None:
         self.cancelled.append(name)
 
-    def lists(self, attempt: int, *, waiting: tuple[int, ...] = (), running: tuple[int, ...] = ()) -> None:
-        self.jobs[native_name(attempt)] = Listed(native_name(attempt), "1", waiting, running)
+    def lists(
+        self, attempt: int, *, waiting: tuple[int, ...] = (), running: tuple[int, ...] = (), stuck: str = ""
+    ) -> None:
+        self.jobs[native_name(attempt)] = Listed(native_name(attempt), "1", waiting, running, stuck)
 
     def marks(self, attempt: int, task: int = 0, body: str | None = None, kind: str = "mark") -> str:
         """A prologue's file in the spool; its name."""

@@ -31,6 +31,7 @@ from tidegrid.store import attempts, events, jobs
 from tidegrid.store.attempts import Stored
 
 ROUNDS = 4  # times `max_refusals`: what no list of excluded places has ended by then is ended
+AT_ONCE_US = 2_000_000  # nobody cancels a job so soon after it began
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Batch:
         before = after = stored.attempt
         for ev in evidence:
             if isinstance(ev, Ended):
+                ev = _by_the_site(stored, after, ev)
                 after = self._late_end(stored, after, ev)
             result = step(after, ev)
             after = result.attempt
@@ -251,6 +253,16 @@ def _say(task: int, reason: Reason, e: Execution | None, array: bool) -> str:
     elif reason is Reason.NODE_FAIL:
         text = "its node failed"
     return f"task {task}: {text}" if array else text
+
+
+def _by_the_site(stored: Stored, a: Attempt, ev: Ended) -> Ended:
+    """A run that nobody here wanted to end, cancelled as it began, was ended by its cluster: nodes that remember an id which a killed
+    controller gives out again refuse one part of a job, and it takes back the rest."""
+    e = a.execution(ev.task, ev.restart)
+    at_once = ev.started_at is not None and ev.ended_at - ev.started_at <= AT_ONCE_US
+    if ev.reason is Reason.CANCELLED and at_once and e is not None and e.marked and not stored.row["cancel_wanted"]:
+        return replace(ev, reason=Reason.NODE_FAIL)
+    return ev
 
 
 def _rewritten(e: Execution, ev: Ended) -> bool:

@@ -413,8 +413,9 @@ def _marked(a: Attempt, ev: Marked) -> Step:
     e = a.execution(ev.task, ev.restart) or Execution(ev.task, ev.restart)
     if e.nonce and e.nonce != ev.nonce:
         return Step(a, (f"task {ev.task}: marked twice with different nonces",))
-    earlier = e.started_at is None or e.started_at - ev.at > RELAUNCH_US
-    started_at = ev.at if earlier else e.started_at
+    started_at = e.started_at or ev.at
+    if not e.ended and started_at - ev.at > RELAUNCH_US:
+        started_at = ev.at  # the start that was told is that of a later launch
     e = replace(e, nonce=ev.nonce, marked=True, native_id=e.native_id or ev.native_id, started_at=started_at)
     return Step(_with(replace(a, state=State.RUNNING, absent=0, native_id=a.native_id or ev.native_id), e))
 
@@ -492,8 +493,10 @@ def _given_back(e: Execution, ev: Ended) -> bool:
 def _of_another_launch(e: Execution, ev: Ended) -> bool:
     """Whether the witness speaks of a later launch than the one that left its mark: a controller that forgot the first launch
     tried again, and that came to nothing, for fence or node refused it."""
+    came_to_nothing = ev.reason in (Reason.CANCELLED, Reason.NODE_FAIL) or ev.exit_code == PROLOGUE_REFUSED
     return (
-        e.marked
+        came_to_nothing
+        and e.marked
         and ev.restart == e.restart
         and e.started_at is not None
         and ev.started_at is not None

@@ -1,0 +1,107 @@
+"""What a cluster forgot or took back, and what becomes of it. On both databases."""
+
+from __future__ import annotations
+
+import pytest
+from tests.parts.protocol import Bench, settings
+
+from tidegrid.domain.attempt import Reason, State
+from tidegrid.domain.clock import SECOND
+from tidegrid.store.engine import Store
+
+
+@pytest.fixture
+def bench(store: Store) -> Bench:
+    return Bench(store, settings=settings(orphan=10.0, outlived=10.0))
+
+
+def started(bench: Bench, **body: object) -> tuple[int, int]:
+    """(job, attempt) of a job whose mark was listed and whose cluster shows it running."""
+    job = bench.submit(**body)
+    (id_,) = bench.place()
+    site = bench.sites["north"]
+    site.lists(id_, running=(0,))
+    site.marks(id_)
+    bench.tick()
+    return job, id_
+
+
+def test_forgotten_while_it_ran_it_ends_once_no_node_can_run_it(bench: Bench) -> None:
+    job, id_ = started(bench)
+    site, life = bench.sites["north"], bench.clock.at
+    site.jobs.clear()
+    for _ in range(20):
+        bench.tick()
+    assert bench.attempt(id_).attempt.state is State.IN_DOUBT, "a node may still run it"
+    site.all_told = True
+    bench.tick()
+    ended = bench.attempt(id_).attempt
+    assert (ended.state, ended.reason, bench.parts(job)[0]["done"]) == (State.ENDED, Reason.NODE_FAIL, True)
+    assert ended.executions[0].ended_at == life, "billed to the last answer that showed it"
+    bench.books()
+
+
+def test_a_restartable_one_is_placed_anew(bench: Bench) -> None:
+    job, id_ = started(bench, restartable=True)
+    bench.sites["north"].jobs.clear()
+    bench.sites["north"].all_told = True
+    for _ in range(15):
+        bench.tick()
+    assert bench.attempt(id_).attempt.reason is Reason.NODE_FAIL
+    assert bench.job(job)["state"] == "pending" and not bench.parts(job)[0]["placed"]
+    bench.books()
+
+
+def test_an_answer_that_is_short_of_it_for_a_moment_ends_nothing(bench: Bench) -> None:
+    _, id_ = started(bench)
+    site = bench.sites["north"]
+    site.all_told = True
+    for _ in range(4):
+        site.jobs.clear()
+        bench.tick(seconds=4)
+        bench.tick(seconds=4)
+        site.lists(id_, running=(0,))
+        bench.tick()
+    assert bench.attempt(id_).attempt.state is State.RUNNING
+
+
+def test_an_allocation_that_outlives_its_application_is_given_back(bench: Bench) -> None:
+    _, id_ = started(bench)
+    site = bench.sites["north"]
+    site.marks(id_, body=f"0 {bench.clock.at}\n", kind="end")
+    for _ in range(9):
+        bench.tick()
+    assert site.cancelled == []
+    for _ in range(3):
+        bench.tick()
+    assert len(site.cancelled) == 1
+    site.ends(id_, bench.clock.at - 20 * SECOND, bench.clock.at, Reason.CANCELLED, 0)
+    bench.tick()
+    assert bench.attempt(id_).attempt.reason is Reason.OK
+    bench.books()
+
+
+def test_a_server_that_starts_anew_finds_what_outlived(bench: Bench) -> None:
+    _, id_ = started(bench)
+    site = bench.sites["north"]
+    site.marks(id_, body=f"0 {bench.clock.at}\n", kind="end")
+    bench.tick()
+    contact = bench.contacts["north"]
+    contact.answered, contact.sightings = False, type(contact.sightings)()
+    for _ in range(12):
+        bench.tick()
+    assert site.cancelled
+
+
+def test_cancelled_by_its_cluster_as_it_began_is_no_wish_of_anybody(bench: Bench) -> None:
+    job, id_ = started(bench, restartable=True)
+    at = bench.clock.at // SECOND * SECOND
+    bench.sites["north"].ends(id_, at, at + SECOND, Reason.CANCELLED, 0)
+    bench.tick()
+    assert bench.job(job)["state"] == "pending"
+    job, id_ = started(bench)
+    bench.wish(job, cancel_wanted=True)
+    at = bench.clock.at // SECOND * SECOND
+    bench.sites["north"].ends(id_, at, at + SECOND, Reason.CANCELLED, 0)
+    bench.tick()
+    assert bench.attempt(id_).attempt.reason is Reason.CANCELLED
