@@ -82,6 +82,8 @@ def _one(
         if estimate is not None and estimate["estimated"] and estimate["source"] == "provisional" and (gone or forgot):
             left.remove(estimate)  # what it had noted it did not tell any more
             kind = "told_to_its_log_only"
+        elif match is None and estimate is not None and forgot:
+            pass  # by a later launch, see below
         elif match is not None:
             left.remove(match)
             _same(v, name, match, ends)
