@@ -15,6 +15,7 @@ from tests.chaos.runs import REFUSED, Run, Verdict, micros
 SECOND = 1_000_000
 CLOCK_US = 2 * SECOND  # a charge may be so far off the job's own clock where nothing was disturbed
 FORGETS_US = 6 * SECOND  # what a killed controller forgets lies so far before it was killed
+WALL_US = 95 * SECOND  # what every job asks for, a minute, and how late Slurm looks at it
 TELLS_AGAIN_US = 17 * SECOND  # slurmd tells an end again after 15 s where the controller did not answer
 
 Key = tuple[str, str, int]  # cluster, attempt, task
@@ -134,9 +135,12 @@ def _same(v: Verdict, name: str, c: dict[str, Any], records: list[dict[str, Any]
 
 def _clocks(v: Verdict, charged: dict[Key, list[dict[str, Any]]], ran: dict[Key, list[Run]], outages: list[dict[str, Any]]) -> None:
     """Charged time against the jobs' own clocks: within 2 s; where a disturbance of the cluster touched start or end, within 2 s
-    and the disturbance's length."""
+    and the disturbance's length. An end that its controller was killed over and forgot lasts until that notices or the server gives
+    the allocation back: there the record counts, counted here, and never beyond the wall time that was asked for."""
     calm: list[float] = []
+    forgotten: list[float] = []
     worst = 0.0
+    kills = [(o["cluster"], o["begin_us"]) for o in outages if o["kind"] == "controller killed"]
     for key, runs in ran.items():
         for run, c in zip(sorted(runs, key=lambda r: r.start), charged.get(key, []), strict=False):
             if run.end is None:
@@ -144,12 +148,18 @@ def _clocks(v: Verdict, charged: dict[Key, list[dict[str, Any]]], ran: dict[Key,
             begin_us, end_us = run.start / 1000 - run.waited_ms * 1000, run.end / 1000
             off = abs(c["ms"] * 1000 - (end_us - begin_us))
             outage = _outage(key[0], begin_us, end_us, outages)
-            if outage == 0:
+            over = c["ms"] * 1000 - (end_us - begin_us)
+            if over > CLOCK_US + outage and any(k == key[0] and 0 <= at - end_us <= FORGETS_US for k, at in kills):
+                forgotten.append(over)
+                outage = WALL_US - (end_us - begin_us)
+            elif outage == 0:
                 calm.append(off)
             else:
                 worst = max(worst, off)
             if off > CLOCK_US + outage:
                 v.bad("clock", f"{run.nonce}: charged {c['ms']} ms, its own clock says {(end_us - begin_us) / 1000:.0f}; outage {outage / SECOND:.1f} s")
+    if forgotten:
+        v.counts |= {"forgotten_ends": len(forgotten), "forgotten_longest_s": round(max(forgotten) / SECOND, 1)}
     calm.sort()
     if calm:
         v.counts |= {

@@ -95,6 +95,7 @@ def test_an_end_told_after_the_hour_closed_takes_the_rest_of_the_hour_back(bench
     bench.clock.at = bench.clock.at // HOUR * HOUR + 50 * 60 * SECOND
     began = bench.clock.at
     north.starts(id_, began)
+    north.marks(id_)
     bench.tick()
     bench.tick(seconds=75 * 60)  # two boundaries have passed
     assert [s for s, _ in bench.usage(job)] == [0, 1]

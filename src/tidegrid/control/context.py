@@ -39,7 +39,8 @@ class Settings:
     are at least so far apart, whatever its document says; checkpoint_limit: bytes, what is larger stays at its site;
     checkpoint_last: how long a moving job waits for the last checkpoint of its broken run;
     orphan: how long a job that had started must be missing from complete answers of a controller that knows all its nodes before it
-    counts as ended; outlived: how long a cluster may hold an allocation whose application said that it ended.
+    counts as ended; outlived: how long a cluster may hold an allocation whose application said that it ended,
+    or of which no prologue was heard.
     """
 
     tick: float = 0.25

@@ -108,6 +108,9 @@ class Batch:
             if e.ended and (was is None or not was.ended):
                 metering.settle_execution(self.conn, self.ctx, stored, e, self.now)
                 over.append(e)
+                if e.reason in NEVER_STARTED and was is not None and was.started_at is not None:  # hours may have been closed
+                    none = ledger.UsageKey(after.id, e.task, e.restart, -1)
+                    ledger.reverse_beyond(self.conn, self.ctx.ids, self.now, none, memo="it never began")
         health.note_ends(self.conn, self.ctx, row["cluster"], row["partition"], over)
         if ended:
             self.close(stored, after)

@@ -7,10 +7,13 @@ which nothing runs until its wall time is over.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from tidegrid.connectors.contract import Listed
 from tidegrid.domain.attempt import Attempt, Ended, GivenBack, Reason, Witness
+
+NEVER = 1 << 62
 
 
 @dataclass
@@ -21,6 +24,7 @@ class Sightings:
     last: dict[int, int] = field(default_factory=dict)
     missing: dict[int, int] = field(default_factory=dict)
     done: dict[int, int] = field(default_factory=dict)  # since when something of it is known to have said that it ended
+    bare: dict[tuple[int, int], int] = field(default_factory=dict)  # attempt, task: since when it runs there, and shows no mark
 
     def seen(self, attempt: int, at: int) -> None:
         self.last[attempt] = at
@@ -33,6 +37,17 @@ class Sightings:
     def outlived(self, listed: Collection[int], at: int, patience: int) -> set[int]:
         """Listed attempts of which something said that long ago that it ended."""
         return {i for i, since in self.done.items() if i in listed and at - since >= patience}
+
+    def unmarked(self, listed: Mapping[int, Listed], marked: set[tuple[int, int]], at: int, patience: int) -> set[int]:
+        """Attempts of which a task is said to run, so long already that its prologue must have done something, if it began."""
+        running = {(i, t) for i, job in listed.items() for t in job.running}
+        for key in self.bare.keys() - running:
+            del self.bare[key]
+        for key in running:
+            self.bare.setdefault(key, at)
+        for key in marked & self.bare.keys():
+            self.bare[key] = NEVER
+        return {key[0] for key, since in self.bare.items() if at - since >= patience}
 
     def prune(self, live: set[int]) -> None:
         for table in (self.last, self.missing, self.done):
@@ -64,3 +79,9 @@ def to_give_back(a: Attempt, running: Collection[int]) -> list[GivenBack]:
         for e in a.executions
         if e.app_exit is not None and not e.ended and e.task in running
     ]
+
+
+def never_began(a: Attempt, running: Collection[int]) -> tuple[int, ...]:
+    """Tasks that their cluster says run, and of which no prologue was ever heard."""
+    heard = {e.task for e in a.executions if e.marked or e.nonce or e.ended or e.gave_up or e.app_exit is not None}
+    return tuple(sorted(set(running) - heard))

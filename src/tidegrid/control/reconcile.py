@@ -155,11 +155,16 @@ class Reconciler:
         hour = seen.site_time_us // HOUR
         turned, self.contact.hour = hour != self.contact.hour, hour
         outlived = self._outlived(conn, spool, live, listed, seen.site_time_us)
+        marked = {(of, e.task) for e in spool if (of := _id_of(e)) is not None}
+        ours = {i: job for i, job in listed.items() if i in live}
+        patience = ctx.micro(ctx.settings.outlived)
+        unmarked = self.contact.sightings.unmarked(ours, marked, seen.site_time_us, patience)
         look = [
             r["id"]
             for r in slim
             if r["id"] in evidence
             or r["id"] in outlived
+            or r["id"] in unmarked
             or _differs(r, listed.get(r["id"]), seen.more)
             or (turned and r["state"] == "RUNNING")
         ]
@@ -167,6 +172,8 @@ class Reconciler:
             self._apply_live(batch, stored, evidence.get(stored.attempt.id, []), listed, seen, began, out)
             if stored.attempt.id in outlived:
                 self._give_back(batch, stored, listed[stored.attempt.id], out)
+            if stored.attempt.id in unmarked:
+                self._never_began(batch, stored, listed[stored.attempt.id], out)
         self._apply_ended(batch, live, evidence, listed, out)
         self._sweep(conn, live, spool, listed, out)
         refresh(conn, ctx, batch.touched, now)
@@ -218,6 +225,15 @@ class Reconciler:
                 tasks = sorted({g.task for g in ghosts})
                 whole = set(tasks) >= {*job.running, *job.waiting}
                 self._cancel(fresh.attempt.id, job.native_id, batch.now, out, () if whole else tasks)
+
+    def _never_began(self, batch: Batch, stored: Stored, job: Listed, out: Actions) -> None:
+        """Said to run, and not a sign of its prologue: a node refused it, and its controller has not heard. Its fence tells."""
+        for fresh in attempts.by_ids(batch.conn, [stored.attempt.id]):
+            tasks = orphans.never_began(fresh.attempt, job.running) if fresh.attempt.live else ()
+            if tasks:
+                out.doubts.append((fresh.attempt.id, fresh.row["directory"], tasks))
+            else:
+                self.contact.sightings.bare.update({(fresh.attempt.id, t): orphans.NEVER for t in job.running})
 
     def _orphans(self, batch: Batch, stored: Stored, site_time: int, all_told: bool) -> None:
         """What had started, and its controller has forgotten: once no node can still run it, it has ended."""

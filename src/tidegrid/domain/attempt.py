@@ -371,8 +371,10 @@ def step(a: Attempt, ev: Evidence) -> Step:
         case Ended():
             return _ended(a, ev)
         case FenceWon(task, why):
-            if a.execution(task) is not None:
+            known_ = a.execution(task)
+            if known_ is not None and (known_.ended or known_.marked or known_.nonce or known_.app_exit is not None):
                 return Step(a, (f"task {task}: the server holds the fence of a task that is known to have started",))
+            # at most its cluster said that it started, and its prologue never did anything
             e = Execution(task, 0, "server", reason=Reason.WITHDRAWN, source=Witness.CONTROLLER)
             return Step(_close(_with(replace(a, detail=why[:500] or a.detail), e)))
         case FenceLost(task, native_id, nonce):

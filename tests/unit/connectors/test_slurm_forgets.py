@@ -51,6 +51,18 @@ def test_without_the_controllers_row_accounting_is_all_there_is() -> None:
     assert end.exit_code == 9
 
 
+def test_a_row_that_is_rewritten_is_the_same_run_and_a_requeue_is_another() -> None:
+    cursor = Cursor(upto=1795494590)
+    alive = "7|N/A|RUNNING|None|{submitted}|1795494601|0|0|0|alpha1|tg-0sattsyf6brtz|(null)|\n"
+    restarts = []
+    for submitted, end in ((1795494600, 1795494603), (1795494600, 1795494610), (1795494620, 1795494615)):
+        told_ = ACCOUNTED.format(code="0:0").replace("1795494603", str(end))
+        seen = Squeue().parse(Output(0, alive.format(submitted=submitted), ""))
+        _, records = interpret(seen, rows(told_), cursor, 1795494640)
+        restarts += [r.event.restart for r in records if isinstance(r.event, Ended)]
+    assert restarts == [0, 0, 0] and cursor.again == {(7, 0): 1}, "only the last is followed by a new submission"
+
+
 def told(boot: int, *states: str, now: int = 1795494700) -> bool:
     facts = facts_of(Config().parse(Output(0, CONFIG.format(boot=boot), "")))
     text = "".join(NODE.format(name=f"alpha{i}", state=s) for i, s in enumerate(states))
