@@ -169,7 +169,8 @@ class SlurmChaos(base.Chaos):
         cluster = self.rng.choice(REMOVABLE)
         began = time.time_ns()
         self.bed.destroy(cluster)
-        self.outages.append({"cluster": cluster, "kind": "removed", "begin_us": began // 1000, "end_us": None})
+        self.outages.append({"cluster": cluster, "kind": "removed", "begin_us": began // 1000, "end_us": None,
+                             "gone_us": time.time_ns() // 1000})  # fmt: skip
         self.alive.remove(cluster)
         self.removal = Removal(cluster, time.monotonic())
         self.report.count("cluster removed")

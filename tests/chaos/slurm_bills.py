@@ -33,7 +33,7 @@ def judge(
     for run in runs:
         if run.cluster:
             ran[run.cluster, run.attempt, run.task].append(run)
-    removed = {o["cluster"]: o["begin_us"] for o in outages if o["kind"] == "removed"}
+    removed = {o["cluster"]: o.get("gone_us", o["begin_us"]) for o in outages if o["kind"] == "removed"}
     killed = [(o["cluster"], o["begin_us"]) for o in outages if o["kind"] == "controller killed"]
     counts: dict[str, int] = defaultdict(int)
     for key in sorted(told.keys() | charged.keys() | ran.keys()):

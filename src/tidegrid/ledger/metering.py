@@ -71,7 +71,7 @@ def record_usage(conn: Connection, ids: Ids, at: int, event: UsageEvent, *, sell
     """
     journal.balances_of(conn, event.org_id, lock=True)  # one writer of an organisation's money at a time
     known = rows.last(conn, event.key)
-    if known is not None and _same(known, event):
+    if known is not None and _same(known, event) and not (rewritten and known["reversed"]):
         return Outcome.SAME
     if event.source is Witness.SPOOL or event.elapsed_ms < 0 or event.ended_at < event.started_at:
         return _quarantine(conn, at, event, known)
@@ -79,7 +79,7 @@ def record_usage(conn: Connection, ids: Ids, at: int, event: UsageEvent, *, sell
         _book(conn, ids, at, event, 0, sell, cost)
         return Outcome.RECORDED
     weaker = _strength(event.source, event.estimated) <= _strength(Witness(known["source"]), known["estimated"])
-    own = rewritten and str(event.source) == known["source"]
+    own = rewritten and event.source is Witness.ACCOUNTING
     if known["org_id"] != event.org_id or (weaker and not own):
         return _quarantine(conn, at, event, known)
     if not known["reversed"]:
