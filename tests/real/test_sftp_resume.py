@@ -40,7 +40,7 @@ class Noted(SftpFiles):
 async def broken_off(work: Any, grown: Path) -> None:
     """Cancel the transfer when part of it has arrived; the connection stays."""
     task = asyncio.ensure_future(work)
-    while not (grown.exists() and grown.stat().st_size >= 8 << 20):  # noqa: ASYNC240
+    while not (grown.exists() and grown.stat().st_size >= 8 << 20):
         assert not task.done(), "too quick to be broken off"
         await asyncio.sleep(0.002)
     task.cancel()
