@@ -514,7 +514,9 @@ def _declared_dead(a: Attempt, at: int, why: str) -> Step:
     for e in a.executions:
         if e.ended or e.task not in expand(a.tasks):
             continue
-        lost = not e.gave_up
+        # one that waits for a permit cannot have run its application before its mark was listed, whatever its cluster called a start
+        waited = a.movable and not a.restartable and not (e.marked or e.permitted)
+        lost = not (e.gave_up or waited)
         ended = replace(e, reason=Reason.LOST if lost else Reason.WITHDRAWN, ended_at=at if lost else None)
         out = _with(out, replace(ended, source=Witness.PROVISIONAL))
     return Step(replace(_close(out), detail=why[:500]))

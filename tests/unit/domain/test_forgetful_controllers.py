@@ -10,6 +10,7 @@ from typing import Any
 from tidegrid.domain.attempt import (
     AppExited,
     Attempt,
+    DeclaredDead,
     Ended,
     GivenBack,
     Marked,
@@ -101,3 +102,12 @@ def test_an_allocation_that_outlived_its_application_is_given_back_and_the_job_h
         assert after(*done, ended(reason, 61, 90)).reason is reason, "an application may end well when it is told to end"
     assert after(mark(61.1), GivenBack(0, 0), ended(Reason.CANCELLED, 61, 90)).reason is Reason.CANCELLED
     assert after(*done, GivenBack(0, 0), ended(Reason.OOM, 61, 90)).reason is Reason.OOM
+
+
+def test_what_waited_for_its_permit_on_a_dead_cluster_never_ran() -> None:
+    began = Started(0, 0, "7", 60 * SECOND, Witness.CONTROLLER)
+    dead = DeclaredDead(61 * SECOND, "declared dead")
+    assert after(began, dead, movable=True).reason is Reason.WITHDRAWN
+    assert after(began, mark(60.5), dead, movable=True).reason is Reason.LOST, "a permit may have been given, and not recorded"
+    assert after(began, dead).reason is Reason.LOST
+    assert after(began, dead, movable=True, restartable=True).reason is Reason.LOST, "it may start on the site's lease"
