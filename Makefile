@@ -1,6 +1,6 @@
 # `make` lists what there is. Everything runs in .venv, which tools/setup.sh makes from constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-slurm test test-real chaos chaos-slurm bench lint setup pin clean
+.PHONY: help demo demo-slurm test test-real chaos chaos-slurm bench bench-slurm lint setup pin clean
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
@@ -48,6 +48,11 @@ chaos-slurm: ## 500 jobs on three real Slurm clusters while they, sshd and the s
 bench: ## placement, store and reconciliation as ratios against a peer in the same run; report in reports/bench.json
 	@sh tools/setup.sh dev
 	@$(PY) -m benchmarks $(ARGS)
+
+bench-slurm: ## real Slurm clusters: against a plain sbatch loop, and how soon a dead cluster's jobs run elsewhere
+	@sh tools/setup.sh dev
+	@sh tools/real.sh
+	@$(PY) -m benchmarks --real --report reports/bench-slurm.json $(ARGS)
 
 lint: ## ruff, mypy, and who may import whom
 	@sh tools/setup.sh dev

@@ -1,4 +1,4 @@
-"""All benchmarks of this machine in one run: `python -m benchmarks [NAME…] [--report FILE]`.
+"""Benchmarks in one run: `python -m benchmarks [NAME…] [--real] [--report FILE]`; by default those that need no system package.
 
 Prints a line a figure as they come, and writes everything, with a calibration of the machine, as one JSON report.
 """
@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks.calibration import calibrate
 
 NAMES = ("placement", "store", "reconcile")
+REAL = ("slurm", "failover")  # on the test-bed
 
 
 def run(name: str) -> dict[str, Any]:
@@ -38,12 +39,13 @@ def figures(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*NAMES, *REAL))}")
+    parser.add_argument("--real", action="store_true", help="those on real Slurm clusters")
     parser.add_argument("--report", type=Path, default=Path("reports/bench.json"))
     args = parser.parse_args()
-    names = args.names or NAMES
-    if unknown := sorted(set(names) - set(NAMES)):
-        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
+    names = args.names or (REAL if args.real else NAMES)
+    if unknown := sorted(set(names) - {*NAMES, *REAL}):
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join((*NAMES, *REAL))}")
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     report: dict[str, Any] = {"at": at, "calibration": calibrate(), "results": []}
     for path, number in figures(report["calibration"], "calibration"):

@@ -346,7 +346,7 @@ class Submitter:
             array=bool(spec.array),
         )
         files = {COMMAND_FILE: script.encode(), BATCH_FILE: job.encode()}
-        await connector.files.write_many(directory, files, mode=0o700)
+        await connector.files.write_many(directory, files)
         r = spec.resources
         return SubmitRequest(
             name=native_name(attempt["id"]),

@@ -209,12 +209,14 @@ class Sbatch:
 mkdir -p log || exit 92
 if mkdir .sent 2>/dev/null; then
 {bounded(f"sbatch {options}", self.seconds)} >.sent/out 2>.sent/err
-echo $? >.sent/code; mv .sent/code .sent/rc
+echo $? >.sent/rc
 fi
 [ -d .sent ] || exit 92
 n=0
-while [ ! -f .sent/rc ]; do n=$((n + 1)); [ "$n" -le 50 ] || exit 93; sleep 0.1; done
-cat .sent/out; cat .sent/err >&2; read -r code <.sent/rc; echo "sent $code" """
+while [ ! -s .sent/rc ]; do n=$((n + 1)); [ "$n" -le 50 ] || exit 93; sleep 0.1; done
+while IFS= read -r line || [ -n "$line" ]; do printf '%s\\n' "$line"; done <.sent/out
+[ ! -s .sent/err ] || cat .sent/err >&2
+read -r code <.sent/rc; echo "sent $code" """
 
     @property
     def stdin(self) -> str:

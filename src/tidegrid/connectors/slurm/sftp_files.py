@@ -85,7 +85,8 @@ class SftpFiles:
         names = []
         for name, data in files.items():
             temporary = f".{secrets.token_hex(8)}"
-            steps.append(f"head -c {len(data)} >{temporary} && chmod {mode:o} {temporary}")
+            private = "" if mode == 0o600 else f" && chmod {mode:o} {temporary}"  # what the shell's umask gives
+            steps.append(f"head -c {len(data)} >{temporary}{private}")
             moves.append(f"mv -f -T -- {temporary} {shlex.quote(name)}")
             names.append(temporary)
         steps.append(f"sync {' '.join(names)}")
