@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -82,11 +83,12 @@ async def test_waiting_jobs_and_cancellations_survive(own_site: EmbeddedSite, ow
 async def test_a_shim_that_vanishes_is_a_node_failure_and_takes_its_job_along(
     own_site: EmbeddedSite, own_watch: Watcher
 ) -> None:
-    seen_dying = await own_site.stage("sleep 1; echo late > late")
-    found_dead = await own_site.stage("sleep 1; echo late > late")
+    seen_dying = await own_site.stage("sleep 6; echo late > late")
+    found_dead = await own_site.stage("sleep 6; echo late > late")
     for request in (seen_dying, found_dead):
         await own_watch.connector.submit(request)
         await own_watch.until_started(request.name)
+    submitted = time.monotonic()
     first, second = sorted(own_site.shims())
     os.kill(first, signal.SIGKILL)
     await eventually(lambda: len(own_site.shims()) == 1)
@@ -98,7 +100,7 @@ async def test_a_shim_that_vanishes_is_a_node_failure_and_takes_its_job_along(
         ended = await own_watch.until_ended(request.name)
         assert ended.reason is Reason.NODE_FAIL and ended.exit_code is None
         assert ended.started_at is not None and ended.ended_at >= ended.started_at
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(max(0.0, submitted + 6.2 - time.monotonic()))
     for request in (seen_dying, found_dead):
         assert await own_site.files.read(f"{request.directory}/work/late") == b""
 

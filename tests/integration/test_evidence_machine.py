@@ -197,7 +197,7 @@ class Machine(RuleBasedStateMachine):
         rows = self.store.read_sync(lambda c: jobs.parts_to_place(c, self.clock(), 10))
         specs = [intake.spec_from(r) for r in rows]
         candidate = Candidate(
-            0, cluster, "cpu", 1, 0, 0, 0, 1, 2, hold, 0, hold, 0, "co_built", "r", (5_000_000, 0, 0), (1_000_000, 0, 0)
+            0, cluster, "cpu", 1, 0, 0, 0, 1, 2, hold, 0, hold, 0, "co_built", "r", (5_000_000, 0, 0), (1_000_000, 0, 0), (1000, 256, 0)
         )
         decision = SimpleNamespace(best=candidate, snapshot="s", policy="p", text=[], to_json=candidate.to_json)
         chosen: list[Any] = [decision] * len(rows)
@@ -299,7 +299,7 @@ class Machine(RuleBasedStateMachine):
         for key, ms in by_run.items():
             e = execs[key]
             if e["source"] == "accounting" and e["ended_at"] is not None:
-                assert ms == (max(e["ended_at"], e["started_at"]) - e["started_at"]) // 1000
+                assert ms == (max(e["ended_at"], e["started_at"]) - e["started_at"]) // 1000, dict(e)
 
     @invariant()
     def the_projection_is_the_derivation(self) -> None:

@@ -166,7 +166,7 @@ class Bench:
         """Everything that is due goes to `cluster`; the attempts made. state: SUBMITTING or QUEUED."""
         rows = self.store.read_sync(lambda c: jobs.parts_to_place(c, self.clock(), 500))
         best = Candidate(
-            0, cluster, "cpu", 1, 0, 0, 0, 1, 2, hold, 0, hold, 0, "co_built", "r", (5_000_000, 0, 0), (1_000_000, 0, 0)
+            0, cluster, "cpu", 1, 0, 0, 0, 1, 2, hold, 0, hold, 0, "co_built", "r", (5_000_000, 0, 0), (1_000_000, 0, 0), (1000, 256, 0)
         )
         decision: Any = SimpleNamespace(best=best, snapshot="s", policy="p", to_json=best.to_json)
         specs = [intake.spec_from(r) for r in rows]

@@ -415,9 +415,8 @@ def _marked(a: Attempt, ev: Marked) -> Step:
     e = a.execution(ev.task, ev.restart) or Execution(ev.task, ev.restart)
     if e.nonce and e.nonce != ev.nonce:
         return Step(a, (f"task {ev.task}: marked twice with different nonces",))
-    started_at = e.started_at or ev.at
-    if not e.ended and started_at - ev.at > RELAUNCH_US:
-        started_at = ev.at  # the start that was told is that of a later launch
+    earlier = not e.ended and (e.started_at is None or e.started_at - ev.at > RELAUNCH_US)
+    started_at = ev.at if earlier else e.started_at
     e = replace(e, nonce=ev.nonce, marked=True, native_id=e.native_id or ev.native_id, started_at=started_at)
     return Step(_with(replace(a, state=State.RUNNING, absent=0, native_id=a.native_id or ev.native_id), e))
 

@@ -85,7 +85,7 @@ class Candidate:
     region: str
     sell: tuple[int, int, int]
     cost_rates: tuple[int, int, int]
-    need: tuple[int, int, int] = (0, 0, 0)
+    need: tuple[int, int, int]
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ from tidegrid.domain.attempt import (
     Reason,
     State,
     Unsure,
+    Witness,
     step,
 )
 from tidegrid.domain.job import part_done
@@ -58,3 +59,14 @@ def test_told_again_it_is_nothing_new() -> None:
     a = Attempt(1, tasks="0-1")
     a = step(a, _ended()).attempt
     assert a.live and step(a, _ended()).anomalies == ()
+
+
+def test_a_mark_that_is_listed_after_the_end_changes_no_time() -> None:
+    """The job can write there what it likes: the times of a run that the cluster saw end are the cluster's."""
+    start, end = 77_000_000, 230_000_000
+    ended = Ended(0, 0, "11", Reason.OK, 0, start, end, Witness.ACCOUNTING)
+    a = Attempt(1, tasks="0-1")
+    for ev in (ended, Marked(0, 0, "n1", "11", 1_000_000), Marked(0, 0, "n1", "11", 999_000_000)):
+        a = step(a, ev).attempt
+        e = a.execution(0)
+        assert e is not None and (e.started_at, e.ended_at) == (start, end)

@@ -17,7 +17,7 @@ RULES = Rules()
 BALANCED = PRESETS["balanced"]
 HERE = Candidate(
     0, "north", "cpu", 0.1, 300.0, 600.0, 0.0, 600.0, 1200.0, 50_000, 5_000, 100_000, 1_300_000.0, "co_built", "r",
-    (5_000_000, 0, 0), (1_000_000, 0, 0),
+    (5_000_000, 0, 0), (1_000_000, 0, 0), (1000, 256, 0),
 )  # fmt: skip
 THERE = replace(HERE, index=1, cluster="east", start_now=1.0, wait_p50=0.0, wait_p90=0.0, score=900_000.0)
 WAITS = Waiting("north/cpu", waited=1000.0, predicted=400.0)
