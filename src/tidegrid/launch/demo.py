@@ -61,6 +61,13 @@ def run(*, json: bool = False, keep: Path | None = None) -> int:
     return 0 if result["ok"] else 1
 
 
+def network(lammps: str | None) -> str:
+    """The demo's network file; with LAMMPS on every cluster where this machine has it."""
+    text = resources.files("tidegrid.launch").joinpath("demo_network.yaml").read_text("utf-8")
+    site = "    site: "
+    return text.replace(site, f"    software: {{lmp: {codec.dumps(lammps)}}}\n{site}") if lammps else text
+
+
 class _Demo:
     def __init__(self, server: DemoServer, screen: Screen, base: Path) -> None:
         self.server, self.screen, self.base = server, screen, base
@@ -72,7 +79,7 @@ class _Demo:
         say("1/5 starting a server, and a supervisor process for each of three clusters")
         self.server.start()
         with Tide(self.server.url, self.server.token()) as operator:
-            operator.apply_network(resources.files("tidegrid.launch").joinpath("demo_network.yaml").read_text("utf-8"))
+            operator.apply_network(network(self.lammps))
             secret = customer(operator)
             say(f"    {self.server.url}; organisation {ORG!r} has {DEPOSIT} yuan")
             with Tide(self.server.url, secret) as user:

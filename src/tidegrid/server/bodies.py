@@ -179,4 +179,4 @@ class CheckBody(Body):
     in force."""
 
     wait_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
-    document: Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=500_000)] = ""
+    document: Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=80_000)] = ""
