@@ -60,7 +60,7 @@ def interpret(
     """
     records: list[Record] = []
     before = set(cursor.started)
-    live = {(r.base, t): r.submitted or 0 for r in queue if r.state not in ENDS for t in r.tasks or ()}
+    live = {(r.base, t): (r.name, r.submitted or 0) for r in queue if r.state not in ENDS for t in r.tasks or ()}
     statuses = {(r.base, t, r.end): r.status for r in queue if r.state in ENDS and r.end for t in r.tasks or ()}
     _from_accounting(accounted or (), cursor, before, live, statuses, records)
     jobs: dict[str, _Job] = {}
@@ -123,11 +123,11 @@ def _from_accounting(
     rows: Sequence[AccountRow],
     cursor: Cursor,
     before: set[tuple[int, int]],
-    live: dict[tuple[int, int], int],
+    live: dict[tuple[int, int], tuple[str, int]],
     statuses: dict[tuple[int, int, int], int],
     records: list[Record],
 ) -> None:
-    """live: what is listed and has not ended, with the second of its submission; statuses: raw wait statuses that the controller shows, by array's id, task and second of the end."""
+    """live: what is listed and has not ended, with its name and the second of its submission; statuses: raw wait statuses that the controller shows, by array's id, task and second of the end."""
     order = sorted(range(len(rows)), key=lambda i: (rows[i].end, i))
     last = {(rows[i].base, t): i for i in order for t in rows[i].tasks}
     for i in order:
@@ -139,7 +139,8 @@ def _from_accounting(
             cursor.accounted.add(key, row.end)
             restart = cursor.again.get(key, 0)
             # a requeue is a new submission; the same one, listed as alive, is what a killed controller remembers of it
-            requeued = live.get(key, 0) > (row.submitted or 0)
+            name, submitted = live.get(key, ("", 0))  # another name: the id was given out again
+            requeued = name == row.name and submitted > (row.submitted or 0)
             if row.state == "REQUEUED" or (last[key] != i and rows[last[key]].name == row.name) or requeued:
                 cursor.again[key] = restart + 1
             start = row.start if row.allocated else None
