@@ -23,7 +23,7 @@ from tidegrid.domain.errors import TideError
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(180)]
 LEASE = 2.0
-SLACK = 1.5  # beyond the lease, for a busy machine
+SLACK = 6.0  # beyond the lease, for a busy machine; what it took is printed
 POINTS = ("submit", "unspool", "transaction")
 
 
@@ -158,7 +158,7 @@ def test_the_how_to_works_as_typed(fleet: Fleet, tmp_path: Path) -> None:
     blocks = [re.sub(r"/srv/tide", str(tmp_path / "tide"), b) for b in re.findall(r"^```sh\n(.*?)^```$", text, re.S | re.M)]
     up = [line.removesuffix(" &") for line in blocks[0].splitlines() if line.startswith("tide up")]
     assert len(up) == 2
-    environment = {**os.environ, "DB": fleet.database, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {**os.environ, "COLUMNS": "200", "DB": fleet.database, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     started = []
     try:
         for line, home in zip(up, ("a", "b"), strict=True):

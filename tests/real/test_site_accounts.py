@@ -189,9 +189,12 @@ def test_an_account_is_tried_before_it_is_taken(bed: Testbed, users: list[str], 
         async with running(home, network=network, settings=SETTINGS) as net:
             p, boss = net.platform, net.operator
             good: dict[str, Any] = {"cluster": CLUSTER, "user": users[0], "identity": f"{CLUSTER}-key", "root": str(places / users[0] / "t")}
-            for change in ({"identity": "broken"}, {"user": "nobody"}, {"root": "/nowhere/t"}):
+            for change in ({"user": "nobody"}, {"root": "/nowhere/t"}):
                 with pytest.raises(Unreachable):
                     await p.site_account_add(boss, {**good, **change})
+            with pytest.raises(InvalidInput) as refused:  # found before anything is asked of the site
+                await p.site_account_add(boss, {**good, "identity": "broken"})
+            assert refused.value.code == "secret.unusable"
             assert await p.site_accounts(boss) == []
             with pytest.raises(InvalidInput, match="no account there that is bound"):
                 await p.submit(net.acme, shell("true"), None)

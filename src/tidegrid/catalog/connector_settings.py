@@ -66,8 +66,8 @@ _option = _matching(_OPTION, "long option of sbatch (`--name=value`)")
 def _absolute(value: Any) -> str:
     if not isinstance(value, str) or not value.startswith("/") or ".." in value.split("/") or not value.isprintable():
         raise ValueError(f"{value!r} is no absolute path")
-    if len(value) > 80:
-        raise ValueError("the path is longer than 80 characters; job directories come below it")
+    if len(value) > 255:
+        raise ValueError("the path is longer than 255 characters; job directories come below it")
     return value.rstrip("/") or "/"
 
 

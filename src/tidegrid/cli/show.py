@@ -38,7 +38,10 @@ def state(text: str) -> Text:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = (), empty: str = "") -> None:
-    """Print rows under their heads; `empty` where there is none. Cells are text, or Rich's."""
+    """Print rows under their heads; `empty` where there is none. Cells are text, or Rich's.
+
+    Where the rows are wider than the terminal, cells are folded: none is cut.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -48,11 +51,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Seque
             console(err=True).print(Text(empty, style="dim"))
         return
     out = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    cells = [[cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row] for row in rows]
+    widths = [max(len(name), *(row[i].cell_len for row in cells)) + 2 for i, name in enumerate(columns)]
+    whole = sum(widths[:-1]) + min(widths[-1], 20) <= console().width  # the last one is the one that may be long
     for name in columns:
         tail = name == columns[-1]
-        out.add_column(name, justify="right" if name in right else "left", no_wrap=not tail, overflow="fold")
-    for row in rows:
-        out.add_row(*(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row))
+        out.add_column(name, justify="right" if name in right else "left", no_wrap=whole and not tail, overflow="fold")
+    for row in cells:
+        out.add_row(*row)
     console().print(out)
 
 
