@@ -39,7 +39,7 @@ def test_a_contended_run_is_decided_again_byte_for_byte(tmp_path: Path) -> None:
             assert found["calls"] == found["identical"] > 5 and found["requests"] >= 66, found
             moved = [j for j in jobs if (await p.job(net.operator, j))["moved"]]
             kept = await p.store.read(lambda c: decisions.batches(c, since=0, after=0, limit=10_000))
-            assert bool(moved) == ("elsewhere" in {row["why"] for row, _ in kept})
+            assert not moved or {"here", "elsewhere"} <= {row["why"] for row, _ in kept}
             # every decision that is shown to people is part of a kept call
             shown = (await p.explain(net.operator, jobs[-1]))["decisions"]
             assert {d["snapshot"] for d in shown} <= {row["snapshot"] for row, _ in kept}
