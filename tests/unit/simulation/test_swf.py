@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegrid.domain.errors import InvalidInput
-from tidegrid.simulation.traces import convention_k, read_swf, tokens
+from tidegrid.simulation.traces import convention_k, read_swf, tokens, write_swf
+from tidegrid.simulation.traces.trace import COLUMNS, build
 
 HEAD = b"""; Version: 2.2
 ; Computer: A small one
@@ -179,3 +180,40 @@ def test_archive_logs_have_the_jobs_they_say(name, jobs, usable, processors):
     trace = read_swf((Path(TRACES) / "swf" / f"{name}.swf.gz").read_bytes())
     k = convention_k(trace)
     assert (len(trace), len(k), k.header.processors) == (jobs, usable, processors)
+
+
+def same(a, b) -> bool:
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in COLUMNS)
+
+
+def test_what_is_written_reads_back_the_same():
+    trace = read_swf(HEAD + row(cpu="0.30000000000000004") + row(submit=4) + row(run=-1, queue=1))
+    again = read_swf(write_swf(trace))
+    assert same(trace, again) and again.labels == trace.labels and again.header.start == 1000 and again.header.processors == 64
+    assert again.header.computer == "A small one"
+    assert write_swf(again) == write_swf(read_swf(write_swf(again)))
+
+
+def test_gpus_travel_in_further_columns_that_the_header_names():
+    trace = build([1, 2], [10, 20], requested=[4, 8], gpus=[1, 0], gpu_milli=[460, 0], gpu_type=[0, -1], labels={"gpu_type": {0: "V100 32GB"}})
+    text = write_swf(trace)
+    assert b"; Columns: gpus gpu_milli gpu_type\n" in text
+    again = read_swf(text)
+    assert same(trace, again) and again.labels == trace.labels
+
+
+@pytest.mark.skipif(not TRACES, reason="TIDEGRID_TRACES names no directory of logs")
+def test_an_archive_log_reads_back_the_same_after_writing():
+    trace = read_swf((Path(TRACES) / "swf" / "KTH-SP2-1996-2.1-cln.swf.gz").read_bytes())
+    again = read_swf(write_swf(trace))
+    assert same(trace, again) and again.header.start == trace.header.start
+
+
+@pytest.mark.skipif(not TRACES, reason="TIDEGRID_TRACES names no directory of logs")
+def test_the_log_with_end_times_that_were_never_written_is_refused_and_repaired():
+    data = (Path(TRACES) / "swf" / "wagap-2013.swf.gz").read_bytes()
+    error = refused(data)
+    assert error.code == "trace.negative" and error.details["line"] == 4186
+    trace = read_swf(data, repair=True)
+    assert len(trace) == 17900 and trace.repairs["negative"] == len(error.details["problems"]) > 0
+    assert "zewura" in trace.labels["partition"].values() and "q_1d" in trace.labels["queue"].values()

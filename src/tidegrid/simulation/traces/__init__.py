@@ -4,6 +4,7 @@ Pure: a reader gets the file's bytes and gives a `Trace`; it never opens anythin
 """
 
 from tidegrid.simulation.traces.swf import read_swf
+from tidegrid.simulation.traces.swf_write import write_swf
 from tidegrid.simulation.traces.trace import Header, Trace, convention_k
 
-__all__ = ["Header", "Trace", "convention_k", "read_swf"]
+__all__ = ["Header", "Trace", "convention_k", "read_swf", "write_swf"]

@@ -1,6 +1,7 @@
 """The Standard Workload Format: 18 numbers a line, comments of `; Name: value` (Feitelson et al., Parallel Workloads Archive).
 
-Also the dialect of the Alea simulator, which adds a node list, a queue's name and the request's text to each line.
+Also two dialects: the Alea simulator's, which adds a node list, a queue's name and the request's text to each line; and our own for
+GPUs, whose header names further columns of numbers (`; Columns: gpus gpu_milli gpu_type`).
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ FIELDS = (
     "job", "submit", "wait", "run", "allocated", "cpu", "used_memory", "requested", "estimate", "memory", "status",
     "user", "group", "application", "queue", "partition", "preceding", "think",
 )  # fmt: skip
+FURTHER = ("gpus", "gpu_milli", "gpu_type")
 _ALEA = 21
 _ESSENTIAL = ("submit", "run", "allocated", "requested")
 _TIMES = ("submit", "wait", "run", "estimate")
 _NUMBER = re.compile(r"-?\d+")
-_LABELLED = {"Queue": "queue", "Partition": "partition", "User": "user", "Group": "group", "Application": "application"}
+LABELLED = {
+    "Queue": "queue", "Partition": "partition", "User": "user", "Group": "group", "Application": "application", "GpuType": "gpu_type",
+}  # fmt: skip
 
 
 def read_swf(data: bytes, *, repair: bool = False, processors: int | None = None) -> Trace:
@@ -44,12 +48,13 @@ def read_swf(data: bytes, *, repair: bool = False, processors: int | None = None
     body = body if body.endswith(b"\n") else body + b"\n"
     whole = text.endswith((b"\n", b"\r")) and not cut
     table = tokens.split(body)
-    rows, dialect = _rows(table, numbers, count, whole, repair, repairs)
+    names = _names(header)
+    where = _Where(numbers, count)
+    rows, width = _rows(table, len(names), where, whole, repair, repairs)
     if not len(rows):
         raise refuse("empty", "the log has no jobs", mendable=False)
-    where = _Where(numbers, count)
-    columns = _columns(table, rows, where, repair, repairs)
-    if dialect == _ALEA:
+    columns = _columns(table, names, rows, where, repair, repairs)
+    if width == _ALEA and len(names) < _ALEA:
         columns, labels = _alea(table, table.line[rows], columns, labels)
     kept = _plausible(columns, where, rows, processors or header.processors or header.nodes, repair, repairs)
     trace = build(**columns, header=header, labels=labels, repairs=repairs)
@@ -107,9 +112,14 @@ def _labels(pairs: list[tuple[str, str]]) -> dict[str, dict[int, str]]:
     out: dict[str, dict[int, str]] = {}
     for name, value in pairs:
         code, _, label = value.partition(" ")
-        if name in _LABELLED and code.isdigit() and label.strip():
-            out.setdefault(_LABELLED[name], {})[int(code)] = label.strip()
+        if name in LABELLED and code.isdigit() and label.strip():
+            out.setdefault(LABELLED[name], {})[int(code)] = label.strip()
     return out
+
+
+def _names(header: Header) -> tuple[str, ...]:
+    said = next((value for name, value in header.fields if name == "Columns"), "").split()
+    return FIELDS + tuple(said) if set(said) <= set(FURTHER) else FIELDS
 
 
 def _without_comments(body: bytes) -> tuple[bytes, Ints]:
@@ -119,11 +129,10 @@ def _without_comments(body: bytes) -> tuple[bytes, Ints]:
     return b"\n".join(lines[n - 1] for n in kept), np.array(kept, dtype=np.int64)
 
 
-def _rows(table: tokens.Table, numbers: Ints | None, before: int, whole: bool, repair: bool,
+def _rows(table: tokens.Table, width: int, where: _Where, whole: bool, repair: bool,
           repairs: dict[str, int]) -> tuple[Ints, int]:  # fmt: skip
-    """Lines of the table that hold a job, and how many words they have (18, or Alea's 21)."""
+    """Lines of the table that hold a job, and how many words they have (`width`, or Alea's 21)."""
     counts = table.counts()
-    width = len(FIELDS)
     if len(counts) and int(counts.min()) == int(counts.max()) == width:
         return np.arange(len(counts)), width
     rows = np.flatnonzero(counts)
@@ -133,7 +142,6 @@ def _rows(table: tokens.Table, numbers: Ints | None, before: int, whole: bool, r
         width = _ALEA
     wrong = rows[counts[rows] != width]
     if len(wrong):
-        where = _Where(numbers, before)
         if not repair:
             cut = not whole and wrong[0] == rows[-1] and counts[wrong[0]] < width
             found = [(where.line(int(r)), f"{counts[r]} columns where there should be {width}") for r in wrong[:20]]
@@ -145,16 +153,17 @@ def _rows(table: tokens.Table, numbers: Ints | None, before: int, whole: bool, r
     return rows, width
 
 
-def _columns(table: tokens.Table, rows: Ints, where: _Where, repair: bool, repairs: dict[str, int]) -> dict[str, np.ndarray]:
+def _columns(table: tokens.Table, names: tuple[str, ...], rows: Ints, where: _Where, repair: bool,
+             repairs: dict[str, int]) -> dict[str, np.ndarray]:  # fmt: skip
     first = table.line[rows]
-    dotted = np.zeros(len(FIELDS), bool)
+    dotted = np.zeros(len(names), bool)
     if len(table.dots):
         word = np.searchsorted(table.begin, table.dots, side="right") - 1
         at = word - table.line[np.searchsorted(table.line, word, side="right") - 1]
-        dotted[at[at < len(FIELDS)]] = True
+        dotted[at[at < len(names)]] = True
     columns: dict[str, np.ndarray] = {}
     unreadable: list[tuple[int, int, str]] = []
-    for c, name in enumerate(FIELDS):
+    for c, name in enumerate(names):
         begin, end = table.begin[first + c], table.end[first + c]
         if dotted[c]:
             value, bad = tokens.decimals(table, begin, end)
@@ -167,7 +176,7 @@ def _columns(table: tokens.Table, rows: Ints, where: _Where, repair: bool, repai
             columns[name][bad] = UNKNOWN if name not in _ESSENTIAL else _NONE
     if unreadable and not repair:
         unreadable.sort()
-        found = [(where.line(int(rows[i])), f"column {c + 1} ({FIELDS[c]}) is {word[:40]!r}, no number") for i, c, word in unreadable[:20]]
+        found = [(where.line(int(rows[i])), f"column {c + 1} ({names[c]}) is {word[:40]!r}, no number") for i, c, word in unreadable[:20]]
         raise refuse("number", "", found)
     _count(repairs, "number", len({i for i, _, _ in unreadable}))
     return columns
