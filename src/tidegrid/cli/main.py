@@ -27,6 +27,7 @@ from tidegrid.cli import (
     site_accounts,
     submit,
     testbed,
+    trace,
     watch,
 )
 from tidegrid.domain.errors import TideError
@@ -40,7 +41,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (launching, network, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed):
+for module in (launching, network, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed, trace):
     module.register(app)
 
 INTERRUPTED = 130

@@ -10,9 +10,24 @@ from tidegrid.domain.errors import InvalidInput
 MOST = 8 << 30  # bytes unpacked: a log of a hundred million jobs; beyond it a small file was made to fill the memory
 _REPAIR = "mend the file, or give --repair to drop or blank what cannot be read, with a count of each"
 
+# What a log is refused for, as `trace.<code>`, and what `--repair` does instead.
+CODES = {
+    "empty": ("it holds no job", "nothing"),
+    "truncated": ("it ends in the middle of a line, or of its gzip data", "keeps the whole lines"),
+    "damaged": ("its gzip data are damaged", "nothing"),
+    "too_large": ("it unpacks to more than 8 GiB", "nothing"),
+    "binary": ("it has bytes that no text has", "nothing"),
+    "columns": ("a line has too few or too many columns, or a needed column is not there", "drops the line"),
+    "number": ("a value is no number (text, NaN, more than 18 digits)", "makes it unknown; drops the line where it is a time of submission, a run time or a width"),
+    "negative": ("a time is negative, or jobs start before they are submitted", "makes it unknown; drops the line where it is the time of submission"),
+    "too_wide": ("a job has more processors than the machine", "drops the line"),
+    "machines": ("the file of machines beside it cannot be read", "nothing"),
+}
+
 
 def refuse(code: str, message: str, lines: Iterable[tuple[int, str]] = (), *, mendable: bool = True) -> InvalidInput:
     """The refusal of a log: `trace.<code>`; `lines`: (number from 1, what is wrong there), the first one is told in the message."""
+    assert code in CODES
     problems = [{"line": n, "message": text} for n, text in lines]
     if problems:
         message = f"line {problems[0]['line']}: {problems[0]['message']}" + (f" ({message})" if message else "")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tidegrid.simulation.traces.bytesin import refuse, reject_binary, unpack
-from tidegrid.simulation.traces.trace import UNKNOWN, Ints
+from tidegrid.simulation.traces.trace import UNKNOWN, Floats, Ints
 
 _NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d*)?([eE][+-]?\d{1,3})?")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?")
@@ -53,6 +53,10 @@ class Cells:
     def whole(self, name: str, *, essential: bool = False, least: int = 0, scale: float = 1) -> Ints:
         """A column as whole numbers, times `scale`; what is not given is -1. Below `least` is a defect, `trace.negative`."""
         return self.each(name, self.text(name), lambda text: round(_number(text) * scale), essential=essential, least=least)
+
+    def decimal(self, name: str) -> Floats:
+        """A column as it is, -1 where it is not given: to the thousandth."""
+        return self.whole(name, least=-1000, scale=1000) / 1000.0 if self.has(name) else np.full(len(self.rows), float(UNKNOWN))
 
     def moments(self, name: str, *, essential: bool = False) -> Ints:
         """A column of times, ISO 8601 without a zone or Unix seconds, as Unix seconds of that clock."""

@@ -22,7 +22,10 @@ class Group:
 
 
 def read_machines(data: bytes) -> tuple[Group, ...]:
-    """Alea's file: id, name, nodes, processors a node, speed, KiB a node. Raises InvalidInput `trace.machines` with the line."""
+    """Alea's file: id, name, nodes, processors a node, speed, KiB a node, and where it is ours GPUs a node and their type.
+
+    Raises InvalidInput `trace.machines` with the line.
+    """
     text, _ = unpack(data)
     reject_binary(text)
     out = []
@@ -32,7 +35,8 @@ def read_machines(data: bytes) -> tuple[Group, ...]:
             continue
         if len(words) < 6 or not all(words[i].isdigit() for i in (2, 3, 5)) or int(words[2]) < 1 or int(words[3]) < 1:
             raise refuse("machines", "", [(n, "not: id, name, nodes, processors a node, speed, KiB a node")], mendable=False)
-        out.append(Group(words[1], int(words[2]), int(words[3]), int(words[5]) // 1024))
+        gpus = int(words[6]) if len(words) > 7 and words[6].isdigit() else 0
+        out.append(Group(words[1], int(words[2]), int(words[3]), int(words[5]) // 1024, gpus, words[7] if gpus else ""))
     if not out:
         raise refuse("empty", "no machines are listed", mendable=False)
     return tuple(out)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from tidegrid.simulation.traces.bytesin import refuse
 from tidegrid.simulation.traces.cells import read_cells
 from tidegrid.simulation.traces.swf import coded
-from tidegrid.simulation.traces.trace import COLUMNS, Header, Trace, build
+from tidegrid.simulation.traces.trace import COLUMNS, Floats, Header, Ints, Trace, build
 
 LABELLED = ("user", "group", "application", "queue", "partition", "gpu_type")
 _ESSENTIAL = ("submit", "run")
@@ -24,7 +26,9 @@ def read_csv(data: bytes, *, repair: bool = False) -> Trace:
     cells.need(*_ESSENTIAL)
     if not any(map(cells.has, ("requested", "allocated", "processors"))):
         raise refuse("columns", "there is no column requested, allocated or processors", mendable=False)
-    columns, labels = {}, {}
+    columns: dict[str, Ints] = {}
+    labels: dict[str, dict[int, str]] = {}
+    cpu: Floats | None = None
     for name in COLUMNS:
         if not cells.has(name):
             continue
@@ -32,6 +36,8 @@ def read_csv(data: bytes, *, repair: bool = False) -> Trace:
             columns[name], labels[name] = coded(cells.text(name))
         elif name == "submit":
             columns[name] = cells.moments(name, essential=True)
+        elif name == "cpu":
+            cpu = cells.decimal(name)
         else:
             columns[name] = cells.whole(name, essential=name == "run" and not cells.repair, least=-1)
     if cells.has("processors") and "requested" not in columns:
@@ -42,16 +48,17 @@ def read_csv(data: bytes, *, repair: bool = False) -> Trace:
     if dated:
         start = int(columns["submit"][kept].min())
         columns["submit"] = columns["submit"] - start
-    return build(**columns, header=Header(start=start), labels=labels, repairs=cells.repairs).take(kept)
+    measured: dict[str, Floats] = {} if cpu is None else {"cpu": np.where(cpu < 0, -1.0, cpu)}
+    return build(**columns, **measured, header=Header(start=start), labels=labels, repairs=cells.repairs).take(kept)
 
 
 def write_csv(trace: Trace) -> bytes:
     return b"".join(rows_csv(trace))
 
 
-def rows_csv(trace: Trace, *, first: bool = True, chunk: int = 100_000) -> Iterator[bytes]:
-    """The text, some jobs at a time; `first`: with the line of names. Columns that nothing is known of are left out."""
-    names = [name for name in COLUMNS if name in ("submit", "run", "requested") or bool((getattr(trace, name) != -1).any())]
+def rows_csv(trace: Trace, *, first: bool = True, names: Sequence[str] | None = None, chunk: int = 100_000) -> Iterator[bytes]:
+    """The text, some jobs at a time; `first`: with the line of names. By default columns that nothing is known of are left out."""
+    names = names or [name for name in COLUMNS if name in ("submit", "run", "requested") or bool((getattr(trace, name) != -1).any())]
     for at in range(0, len(trace), chunk):
         part = trace.take(slice(at, at + chunk))
         out = io.StringIO()
