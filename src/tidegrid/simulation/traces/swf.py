@@ -164,7 +164,7 @@ def _width(table: tokens.Table, width: int) -> int:
 def _rows(table: tokens.Table, before: int, width: int, where: _Where, whole: bool, repair: bool, repairs: dict[str, int]) -> Ints:
     """Lines of the table that hold a job; `before`: lines of the tables before it."""
     counts = table.counts()
-    if len(counts) and int(counts.min()) == int(counts.max()) == width:
+    if width and len(counts) and int(counts.min()) == int(counts.max()) == width:
         return np.arange(len(counts))
     rows = np.flatnonzero(counts)
     wrong = rows[counts[rows] != width]
