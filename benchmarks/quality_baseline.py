@@ -128,9 +128,10 @@ def _schedule(submit, run, estimate, need, user, processors, wfp3, guard):
             for i in range(queued):
                 j = queue[i]
                 length = predicted[j] if wfp3 else i
-                if length < shortest and j != reserved and need[j] <= free:
-                    if now + predicted[j] <= shadow or need[j] <= extra:
-                        best, shortest = i, length
+                if j == reserved or length >= shortest or need[j] > free:
+                    continue
+                if now + predicted[j] <= shadow or need[j] <= extra:
+                    best, shortest = i, length
             if best < 0:
                 break
             j = queue[best]
