@@ -1,0 +1,83 @@
+"""Policies of a queue by name, and as the words that the kernel reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidegrid.scheduling.kernel import layout, orders, runs
+
+ORDERS: Mapping[str, int] = {
+    "fcfs": orders.FCFS, "sjf": orders.SJF, "saf": orders.SAF, "wfp3": orders.WFP3, "unicef": orders.UNICEF,
+    "f1": orders.F1, "f2": orders.F2, "f3": orders.F3, "f4": orders.F4, "xfactor": orders.XFACTOR, "fair": orders.FAIR,
+}  # fmt: skip
+BACKFILLS: Mapping[str, int] = {"none": layout.NONE, "easy": layout.EASY, "conservative": layout.CONSERVATIVE}
+FILLS: Mapping[str, int] = {
+    "queue": layout.IN_QUEUE, "shortest": layout.SHORTEST_FIRST, "smallest": layout.SMALLEST_FIRST,
+}  # fmt: skip
+PREDICTORS: Mapping[str, int] = {
+    "estimate": runs.BY_ESTIMATE, "clairvoyant": runs.CLAIRVOYANT, "last2": runs.LAST_TWO, "quantile": runs.BY_QUANTILE,
+    "given": runs.GIVEN,
+}  # fmt: skip
+PUT_OFFS: Mapping[str, int] = {"steps": runs.STEPS, "doubling": runs.DOUBLING, "estimate": runs.TO_ESTIMATE}
+DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One cluster's queue.
+
+    order: who comes first (ORDERS); backfill: who may pass a head that does not fit (BACKFILLS), in which order (FILLS); guard_s:
+    a job that has waited longer comes first, 0 for never; predictor: the time that jobs are planned with (PREDICTORS), put_off:
+    what becomes of it when a job outlives it; by_planned: orders look at that time too, not at the estimate; quantile: of
+    run time as a share of the estimate, for that predictor; half_life_s: of a user's usage, for the order `fair`.
+    """
+
+    order: str = "fcfs"
+    backfill: str = "easy"
+    fill: str = "queue"
+    guard_s: float = 0.0
+    predictor: str = "estimate"
+    put_off: str = "steps"
+    by_planned: bool = False
+    quantile: float = 0.5
+    half_life_s: float = 7.0 * DAY
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether it needs the users' history."""
+        return self.order == "fair" or self.predictor in ("last2", "quantile")
+
+    def words(self) -> NDArray[np.float64]:
+        """float64[POLICY], as `layout` has them."""
+        words = np.zeros(layout.POLICY)
+        words[layout.ORDER] = ORDERS[self.order]
+        words[layout.FILL] = FILLS[self.fill]
+        words[layout.BACKFILL] = BACKFILLS[self.backfill]
+        words[layout.GUARD] = self.guard_s
+        words[layout.PREDICTOR] = PREDICTORS[self.predictor]
+        words[layout.RANKED_BY] = self.by_planned
+        words[layout.QUANTILE] = self.quantile
+        words[layout.PUTTING_OFF] = PUT_OFFS[self.put_off]
+        words[layout.HALF_LIFE] = self.half_life_s
+        return words
+
+
+_EASY = Policy()
+POLICIES: Mapping[str, Policy] = {
+    "fcfs": Policy(backfill="none"),
+    "easy": _EASY,
+    "conservative": Policy(backfill="conservative"),
+    "easy-sjbf": Policy(fill="shortest"),
+    "easy++": Policy(fill="shortest", predictor="last2"),
+    **{name: Policy(order=name) for name in ORDERS if name != "fcfs"},
+    "wfp3-last2": Policy(order="wfp3", fill="shortest", predictor="last2", guard_s=5.0 * DAY),
+}
+
+
+def clairvoyant(policy: Policy) -> Policy:
+    """The same with run times known beforehand, in plans and orders alike."""
+    return replace(policy, predictor="clairvoyant", by_planned=True)
