@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegrid.scheduling.kernel import layout, lines
-from tidegrid.scheduling.kernel.layout import NEED, RING, RING_SIZE, ROOM, State
+from tidegrid.scheduling.kernel.layout import NEED, PERSON, ROOM, State
 from tidegrid.scheduling.kernel.policy import Policy
 
 Ints = NDArray[np.int64]
@@ -58,7 +58,7 @@ def build(
     at_once = max(1, len(jobs) if at_once is None else at_once)
     waiting, running = _Pool(at_once, sites, kinds, 4 + kinds), _Pool(2 * at_once, 2 * sites, kinds, 1 + kinds)
 
-    past = rows * (RING + RING_SIZE)
+    past = rows * PERSON
     num = np.empty(layout.POLICY * sites + past + waiting.slots + running.slots)
     num[: layout.POLICY * sites] = np.concatenate([p.words() for p in policies])
     num[layout.POLICY * sites : layout.POLICY * sites + past] = 0

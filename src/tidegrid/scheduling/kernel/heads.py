@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from tidegrid.scheduling.kernel.layout import (
+    AGEING,
     ESTIMATE,
     FILL,
     GUARD,
@@ -17,6 +18,7 @@ from tidegrid.scheduling.kernel.layout import (
     KINDS,
     NEED,
     ORDER,
+    PATIENCE,
     PLANNED,
     RANKED_BY,
     ROOM,
@@ -25,6 +27,7 @@ from tidegrid.scheduling.kernel.layout import (
     USAGE,
     USAGE_AT,
     WAITERS,
+    WIDENESS,
     State,
     history_at,
     job_at,
@@ -48,7 +51,7 @@ from tidegrid.scheduling.kernel.lines import (
     first,
     summarise,
 )
-from tidegrid.scheduling.kernel.orders import FAIR, FCFS, MOVING, score
+from tidegrid.scheduling.kernel.orders import FAIR, FCFS, MOVING, RESPONSE, response, score
 
 
 def size(st: State, s: int, need: Any, n: int) -> float:
@@ -76,10 +79,14 @@ def _score(st: State, s: int, j: int, now: int) -> float:
     time = int(st.job[row + ESTIMATE])
     if st.num[policy_at(st, s) + RANKED_BY] != 0.0:
         time = int(st.job[row + PLANNED])
+    n = size(st, s, st.job, row + NEED)
+    if order == RESPONSE:
+        p, waited = policy_at(st, s), float(now - st.job[row + SUBMIT])
+        return response(waited, time, n, st.num[p + PATIENCE], st.num[p + AGEING], st.num[p + WIDENESS])
     usage = 0.0
     if order == FAIR:
         usage = usage_of(st, s, j, now)
-    return score(order, now, int(st.job[row + SUBMIT]), time, size(st, s, st.job, row + NEED), usage)
+    return score(order, now, int(st.job[row + SUBMIT]), time, n, usage)
 
 
 def key_of(st: State, s: int, j: int) -> float:

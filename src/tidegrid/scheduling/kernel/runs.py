@@ -9,15 +9,23 @@ Kernel source: plain Python over lists, or compiled over arrays.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tidegrid.scheduling.kernel.layout import (
     BEFORE,
     ESTIMATE,
+    FADING,
     LAST,
+    NEED,
+    OTHER_ESTIMATE,
+    OTHER_NEED,
+    OWN_WORD,
     PREDICTOR,
     QUANTILE,
     RING,
+    RING_ESTIMATE,
+    RING_NEED,
     RING_SIZE,
     RUN,
     SEEN,
@@ -27,7 +35,7 @@ from tidegrid.scheduling.kernel.layout import (
     policy_at,
 )
 
-BY_ESTIMATE, CLAIRVOYANT, LAST_TWO, BY_QUANTILE, GIVEN = 0, 1, 2, 3, 4  # PREDICTOR; GIVEN: the caller has filled PLANNED
+BY_ESTIMATE, CLAIRVOYANT, LAST_TWO, BY_QUANTILE, GIVEN, ALIKE = 0, 1, 2, 3, 4, 5  # PREDICTOR; GIVEN: the caller has filled PLANNED
 STEPS, DOUBLING, TO_ESTIMATE = 0, 1, 2  # PUTTING_OFF
 
 
@@ -44,6 +52,8 @@ def plan(st: State, s: int, j: int, given: int) -> int:
         return given if 0 < given < estimate else estimate
     h = history_at(st, s, j)
     seen = int(st.num[h + SEEN])
+    if predictor == ALIKE:
+        return max(1, min(int(_alike(st, h, policy, at)), estimate))
     if seen < 2:
         return estimate
     if predictor == LAST_TWO:
@@ -51,6 +61,26 @@ def plan(st: State, s: int, j: int, given: int) -> int:
         return max(1, min(mean, estimate))
     share = _quantile(st.num, h + RING, min(seen, RING_SIZE), st.num[policy + QUANTILE])
     return max(1, min(int(share * estimate), estimate))
+
+
+def _alike(st: State, h: int, policy: int, at: int) -> float:
+    """The geometric mean of the user's latest run times and of the estimate itself, which counts as OWN_WORD jobs. A job counts
+    FADING times as much as the one that ended after it, OTHER_ESTIMATE or OTHER_NEED times where that differs."""
+    estimate, need, seen = st.job[at + ESTIMATE], st.job[at + NEED], int(st.num[h + SEEN])
+    total = st.num[policy + OWN_WORD]
+    product = total * math.log(float(max(estimate, 1)))
+    weight = 1.0
+    for i in range(min(seen, RING_SIZE)):
+        k = (seen - 1 - i) % RING_SIZE
+        other, w = st.num[h + RING_ESTIMATE + k], weight
+        if other != estimate:
+            w *= st.num[policy + OTHER_ESTIMATE]
+        if st.num[h + RING_NEED + k] != need:
+            w *= st.num[policy + OTHER_NEED]
+        total += w
+        product += w * math.log(max(st.num[h + RING + k] * max(other, 1.0), 1.0))
+        weight *= st.num[policy + FADING]
+    return math.exp(product / total)
 
 
 def _quantile(values: Any, at: int, n: int, q: float) -> float:
@@ -77,6 +107,8 @@ def learn(st: State, s: int, j: int, ran: int) -> None:
     st.num[h + LAST] = float(ran)
     estimate = st.job[job_at(st, j) + ESTIMATE]
     st.num[h + RING + seen % RING_SIZE] = ran / max(estimate, 1)
+    st.num[h + RING_ESTIMATE + seen % RING_SIZE] = float(estimate)
+    st.num[h + RING_NEED + seen % RING_SIZE] = float(st.job[job_at(st, j) + NEED])
     st.num[h + SEEN] = float(seen + 1)
 
 
