@@ -25,14 +25,14 @@ KINDS, JOB_ROW, SITES, SITE_ROW, POLICIES, HISTORY, STARTED, WAITERS, RUNNERS, H
 WAITING, RUNNING, ARRIVED, WAKE, DIRTY, EPOCH, HEAD, SHADOW, PAST, ROOM = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 
 # a user's history at a site: ended jobs, the last two run times, usage (core-seconds, decayed) and when it was worked out, and a
-# ring of the latest: run times as shares of their estimates, and what `alike` wants to know, estimates and needs of the first kind
+# ring of the latest: run times as shares of their estimates, and these
 SEEN, LAST, BEFORE, USAGE, USAGE_AT, RING = 0, 1, 2, 3, 4, 5
 RING_SIZE = 16
-RING_ESTIMATE, RING_NEED, PERSON = RING + RING_SIZE, RING + 2 * RING_SIZE, RING + 3 * RING_SIZE
+RING_ESTIMATE, PERSON = RING + RING_SIZE, RING + 2 * RING_SIZE
 
 # the words of a site's policy; see policy.Policy
 ORDER, FILL, BACKFILL, GUARD, PREDICTOR, RANKED_BY, QUANTILE, PUTTING_OFF, HALF_LIFE = 0, 1, 2, 3, 4, 5, 6, 7, 8
-RESERVED_BY, PATIENCE, AGEING, WIDENESS, OWN_WORD, FADING, OTHER_ESTIMATE, OTHER_NEED, POLICY = 9, 10, 11, 12, 13, 14, 15, 16, 17
+RESERVED_BY, PATIENCE, AGEING, WIDENESS, OWN_WORD, FADING, OTHER_ESTIMATE, SHORTENED, POLICY = 9, 10, 11, 12, 13, 14, 15, 16, 17
 
 NONE, EASY, CONSERVATIVE = 0, 1, 2  # BACKFILL
 IN_QUEUE, SHORTEST_FIRST, SMALLEST_FIRST = 0, 1, 2  # FILL

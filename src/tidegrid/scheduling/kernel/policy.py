@@ -36,7 +36,7 @@ class Policy:
     what becomes of it when a job outlives it; by_planned: orders look at that time too, not at the estimate; quantile: of
     run time as a share of the estimate, for that predictor; half_life_s: of a user's usage, for the order `fair`.
     sure: reservations count on estimates, not on planned times, which only say who may pass; patience_s, ageing, wideness: of the
-    order `response` (`orders.response`); own_word, fading, other_estimate, other_need: weights of the predictor `alike` (`runs`).
+    order `response` (`orders.response`); own_word, fading, other_estimate, shortened: of the predictor `alike` (`runs`).
     """
 
     order: str = "fcfs"
@@ -49,13 +49,13 @@ class Policy:
     quantile: float = 0.5
     half_life_s: float = 7.0 * DAY
     sure: bool = False
-    patience_s: float = 3600.0
+    patience_s: float = 14_400.0
     ageing: float = 1.5
     wideness: float = 0.75
     own_word: float = 2.0
-    fading: float = 0.8
-    other_estimate: float = 0.25
-    other_need: float = 0.5
+    fading: float = 0.9
+    other_estimate: float = 0.5
+    shortened: float = 0.75
 
     @property
     def looks_back(self) -> bool:
@@ -77,7 +77,7 @@ class Policy:
         words[layout.RESERVED_BY] = self.sure
         words[layout.PATIENCE], words[layout.AGEING], words[layout.WIDENESS] = self.patience_s, self.ageing, self.wideness
         words[layout.OWN_WORD], words[layout.FADING] = self.own_word, self.fading
-        words[layout.OTHER_ESTIMATE], words[layout.OTHER_NEED] = self.other_estimate, self.other_need
+        words[layout.OTHER_ESTIMATE], words[layout.SHORTENED] = self.other_estimate, self.shortened
         return words
 
 

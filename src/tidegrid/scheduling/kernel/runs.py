@@ -17,18 +17,16 @@ from tidegrid.scheduling.kernel.layout import (
     ESTIMATE,
     FADING,
     LAST,
-    NEED,
     OTHER_ESTIMATE,
-    OTHER_NEED,
     OWN_WORD,
     PREDICTOR,
     QUANTILE,
     RING,
     RING_ESTIMATE,
-    RING_NEED,
     RING_SIZE,
     RUN,
     SEEN,
+    SHORTENED,
     State,
     history_at,
     job_at,
@@ -65,8 +63,9 @@ def plan(st: State, s: int, j: int, given: int) -> int:
 
 def _alike(st: State, h: int, policy: int, at: int) -> float:
     """The geometric mean of the user's latest run times and of the estimate itself, which counts as OWN_WORD jobs. A job counts
-    FADING times as much as the one that ended after it, OTHER_ESTIMATE or OTHER_NEED times where that differs."""
-    estimate, need, seen = st.job[at + ESTIMATE], st.job[at + NEED], int(st.num[h + SEEN])
+    FADING times as much as the one that ended after it, and OTHER_ESTIMATE times that where its estimate was another. Of all that the
+    share SHORTENED: reservations that count on estimates leave room for it."""
+    estimate, seen = st.job[at + ESTIMATE], int(st.num[h + SEEN])
     total = st.num[policy + OWN_WORD]
     product = total * math.log(float(max(estimate, 1)))
     weight = 1.0
@@ -75,12 +74,10 @@ def _alike(st: State, h: int, policy: int, at: int) -> float:
         other, w = st.num[h + RING_ESTIMATE + k], weight
         if other != estimate:
             w *= st.num[policy + OTHER_ESTIMATE]
-        if st.num[h + RING_NEED + k] != need:
-            w *= st.num[policy + OTHER_NEED]
         total += w
         product += w * math.log(max(st.num[h + RING + k] * max(other, 1.0), 1.0))
         weight *= st.num[policy + FADING]
-    return math.exp(product / total)
+    return float(st.num[policy + SHORTENED] * math.exp(product / total))
 
 
 def _quantile(values: Any, at: int, n: int, q: float) -> float:
@@ -108,7 +105,6 @@ def learn(st: State, s: int, j: int, ran: int) -> None:
     estimate = st.job[job_at(st, j) + ESTIMATE]
     st.num[h + RING + seen % RING_SIZE] = ran / max(estimate, 1)
     st.num[h + RING_ESTIMATE + seen % RING_SIZE] = float(estimate)
-    st.num[h + RING_NEED + seen % RING_SIZE] = float(st.job[job_at(st, j) + NEED])
     st.num[h + SEEN] = float(seen + 1)
 
 
