@@ -17,14 +17,14 @@ Ints = NDArray[np.int64]
 def table(
     submit: Ints, estimate: Ints, run: Ints | None, need: Ints, user: Ints | None = None, planned: Ints | None = None
 ) -> Ints:
-    """A table of jobs int64[n, NEED+K]: submit, estimate, run (s; None: not known), user and planned int64[n], need int64[n] or [n,K]."""
+    """A table of jobs int64[n, NEED+K]: submit, estimate, run (s; None: not known), user (-1: not known) and planned int64[n], need int64[n] or [n,K]."""
     n = len(submit)
     need = np.asarray(need, np.int64).reshape(n, -1)
     jobs: Ints = np.zeros((n, NEED + need.shape[1]), np.int64)
     jobs[:, layout.SUBMIT] = submit
     jobs[:, layout.ESTIMATE] = estimate
     jobs[:, layout.RUN] = -1 if run is None else run
-    jobs[:, layout.USER] = 0 if user is None else user
+    jobs[:, layout.USER] = -1 if user is None else user
     jobs[:, layout.PLANNED] = -1 if planned is None else planned
     jobs[:, layout.START] = -1
     jobs[:, NEED:] = need

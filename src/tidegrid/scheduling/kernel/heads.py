@@ -26,6 +26,7 @@ from tidegrid.scheduling.kernel.layout import (
     SUBMIT,
     USAGE,
     USAGE_AT,
+    USER,
     WAITERS,
     WIDENESS,
     State,
@@ -67,7 +68,9 @@ def size(st: State, s: int, need: Any, n: int) -> float:
 
 
 def usage_of(st: State, s: int, j: int, now: int) -> float:
-    """Core-seconds that the job's user has used at the site, halved every half-life."""
+    """Core-seconds that the job's user has used at the site, halved every half-life; of nobody known, none."""
+    if st.job[job_at(st, j) + USER] < 0:
+        return 0.0
     h = history_at(st, s, j)
     aged = (now - st.num[h + USAGE_AT]) / st.num[policy_at(st, s) + HALF_LIFE]
     return float(st.num[h + USAGE] * math.exp(-math.log(2.0) * max(aged, 0.0)))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 FOREVER = 1 << 60  # later than any time, small enough to add to
 
-# a job: when its wait began, the user's estimate, how long it will run (-1: not known, as live), its user; the rest is the
+# a job: when its wait began, the user's estimate, how long it will run (-1: not known, as live), its user (-1: not known); the rest is the
 # kernel's own: its place among arrivals, the time it is planned with, its start (-1), the end expected by now, how often that
 # was put off; then its need of each kind
 SUBMIT, ESTIMATE, RUN, USER, ARRIVAL, PLANNED, START, EXPECTED, PUT_OFF, NEED = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9

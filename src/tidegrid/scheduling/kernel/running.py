@@ -101,7 +101,7 @@ def give_back(st: State, s: int, j: int, ran: int) -> None:
     predictor = st.num[policy + PREDICTOR]
     if predictor in (LAST_TWO, BY_QUANTILE, ALIKE):
         learn(st, s, j, ran)
-    if predictor == ALIKE:
+    if predictor == ALIKE and st.job[row + USER] >= 0:
         _plan_anew(st, s, j)
     if st.num[policy + ORDER] == FAIR:
         _use(st, s, j, int(st.job[row + START]) + ran, ran - int(st.job[row + PLANNED]))
@@ -128,6 +128,8 @@ def _plan_anew(st: State, s: int, ended: int) -> None:
 
 def _use(st: State, s: int, j: int, now: int, seconds: int) -> None:
     """Charge the job's user with `seconds` of it (less than none: what was planned and not used)."""
+    if st.job[job_at(st, j) + USER] < 0:
+        return
     h = history_at(st, s, j)
     usage = usage_of(st, s, j, now) + float(seconds * st.job[job_at(st, j) + NEED])
     st.num[h + USAGE] = usage

@@ -27,6 +27,7 @@ from tidegrid.scheduling.kernel.layout import (
     RUN,
     SEEN,
     SHORTENED,
+    USER,
     State,
     history_at,
     job_at,
@@ -48,6 +49,8 @@ def plan(st: State, s: int, j: int, given: int) -> int:
         return int(st.job[at + RUN])
     if predictor == GIVEN:
         return given if 0 < given < estimate else estimate
+    if st.job[at + USER] < 0:
+        return estimate
     h = history_at(st, s, j)
     seen = int(st.num[h + SEEN])
     if predictor == ALIKE:
@@ -97,7 +100,9 @@ def _quantile(values: Any, at: int, n: int, q: float) -> float:
 
 
 def learn(st: State, s: int, j: int, ran: int) -> None:
-    """A job of the user has ended after `ran` seconds."""
+    """A job of the user, where that is known, has ended after `ran` seconds."""
+    if st.job[job_at(st, j) + USER] < 0:
+        return
     h = history_at(st, s, j)
     seen = int(st.num[h + SEEN])
     st.num[h + BEFORE] = st.num[h + LAST]
