@@ -26,6 +26,7 @@ from tidegrid.cli import (
     secret,
     servers,
     site_accounts,
+    steering,
     submit,
     sweep,
     testbed,
@@ -43,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (launching, network, incidents, servers, replay, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed, trace, sweep):
+for module in (launching, network, incidents, servers, steering, replay, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed, trace, sweep):
     module.register(app)
 
 INTERRUPTED = 130
