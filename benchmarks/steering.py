@@ -56,33 +56,38 @@ async def play(
     steerer = Steerer(shell, str(base / f"steer-{name}"), partition, POLICIES["default"], lease_s=15)
     ids: dict[str, tuple[float, float, int, int]] = {}
     stop = asyncio.Event()
+    ended: dict[str, tuple[int, int, int]] = {}  # submit, start, end; the controller forgets them after five minutes
 
     async def steering() -> None:
         while not stop.is_set():
             await steerer.step()
             await asyncio.sleep(1.0)
 
-    task = asyncio.create_task(steering()) if steer else None
+    async def collecting() -> None:
+        while not stop.is_set():
+            said = await shell.run(f"squeue -h -a -p {partition} -t CD -O 'JobID:|,SubmitTime:|,StartTime:|,EndTime:|'")
+            for row in said.stdout.splitlines():
+                id_, *times = row.split("|")[:4]
+                if id_ in ids:
+                    ended[id_] = (int(times[0]), int(times[1]), int(times[2]))
+            if len(ended) == len(work):
+                stop.set()
+            await asyncio.sleep(2.0)
+
+    tasks = [asyncio.create_task(collecting()), *([asyncio.create_task(steering())] if steer else [])]
     began = time.monotonic()
     for job in work:
         await asyncio.sleep(max(0.0, began + job[0] - time.monotonic()))
         said = await shell.run(f"sbatch --parsable -p {partition} -n {job[2]} -t {job[3]} --mem-per-cpu=1 -o /dev/null --wrap 'sleep {job[1]:.2f}'")
         ids[said.stdout.strip()] = job
-    while (await shell.run(f"squeue -h -a -p {partition} -t PD,R,CG -o %i")).stdout.strip():
-        await asyncio.sleep(1.0)
-    stop.set()
-    if task is not None:
-        await task
+    async with asyncio.timeout(1800):
+        await stop.wait()
+    await asyncio.gather(*tasks)
+    if steer:
         await steerer.undo()
-    said = await shell.run(f"squeue -h -a -p {partition} -t all -O 'JobID:|,State:|,SubmitTime:|,StartTime:|,EndTime:|'")
-    rows = [r.split("|") for r in said.stdout.splitlines()]
     await shell.close()
-    waits, slow = [], []
-    for id_, state, submit, start, end, *_ in rows:
-        if id_ in ids and state == "COMPLETED":
-            wait, run = int(start) - int(submit), int(end) - int(start)
-            waits.append(wait)
-            slow.append(max(1.0, (wait + run) / max(run, BOUND_S)))
+    waits = [start - submit for submit, start, _ in ended.values()]
+    slow = [max(1.0, (end - submit) / max(end - start, BOUND_S)) for submit, start, end in ended.values()]
     return {"jobs": len(waits), "mean_wait_s": statistics.mean(waits), "max_wait_s": max(waits), "bounded_slowdown": statistics.mean(slow)}
 
 
