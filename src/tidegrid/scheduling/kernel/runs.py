@@ -9,7 +9,6 @@ Kernel source: plain Python over lists, or compiled over arrays.
 
 from __future__ import annotations
 
-from typing import Any
 
 from tidegrid.scheduling.kernel.layout import (
     BEFORE,
@@ -21,6 +20,7 @@ from tidegrid.scheduling.kernel.layout import (
     RING_SIZE,
     RUN,
     SEEN,
+    Numbers,
     State,
     history_at,
     job_at,
@@ -53,7 +53,7 @@ def plan(st: State, s: int, j: int, given: int) -> int:
     return max(1, min(int(share * estimate), estimate))
 
 
-def _quantile(values: Any, at: int, n: int, q: float) -> float:
+def _quantile(values: Numbers, at: int, n: int, q: float) -> float:
     """The smallest of n values that at least a share q of them do not exceed."""
     wanted = int(q * n)
     if wanted < q * n:
