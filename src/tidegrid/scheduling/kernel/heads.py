@@ -6,7 +6,6 @@ Kernel source: plain Python over lists, or compiled over arrays.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from tidegrid.scheduling.kernel.layout import (
     AGEING,
@@ -30,6 +29,7 @@ from tidegrid.scheduling.kernel.layout import (
     WAITERS,
     WIDENESS,
     State,
+    Words,
     history_at,
     job_at,
     policy_at,
@@ -55,7 +55,7 @@ from tidegrid.scheduling.kernel.lines import (
 from tidegrid.scheduling.kernel.orders import FAIR, FCFS, MOVING, RESPONSE, response, score
 
 
-def size(st: State, s: int, need: Any, n: int) -> float:
+def size(st: State, s: int, need: Words, n: int) -> float:
     """Processors as the orders count them: of several kinds the dominant share, in units of the first."""
     largest = float(need[n])
     kinds = st.mem[KINDS]
@@ -159,6 +159,27 @@ def choose_head(st: State, s: int, now: int) -> int:
                 x, q = score_of(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
                 if best < 0 or x < lowest or (x == lowest and q < seq):
                     best, lowest, seq = int(slot), x, q
+        b = int(m[blocks + b * row + NEXT])
+    return best
+
+
+def choose_next(st: State, s: int, now: int, after: int) -> int:
+    """The slot that comes next in the order of the queue behind that of `after` (-1: the first), -1 where there is none."""
+    m, p = st.mem, st.mem[WAITERS]
+    row, blocks = m[p + ROW], m[p + BLOCKS]
+    best, lowest, seq = -1, 0.0, 0
+    x0, q0 = 0.0, 0
+    if after >= 0:
+        a = slot_at(st, after)
+        x0, q0 = _score(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
+    b = first(m, p, s)
+    while b >= 0:
+        for slot in range(b * B, b * B + m[blocks + b * row + COUNT]):
+            a = slot_at(st, slot)
+            x, q = _score(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
+            behind = after < 0 or x > x0 or (x == x0 and q > q0)
+            if behind and (best < 0 or x < lowest or (x == lowest and q < seq)):
+                best, lowest, seq = int(slot), x, q
         b = int(m[blocks + b * row + NEXT])
     return best
 
