@@ -44,17 +44,20 @@ def convert(
     log: Log,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write; .gz packs it.", show_default=False)],
     to: Annotated[str, typer.Option("--to", help="swf, parquet or csv [what OUT's name says].", metavar="FORMAT", show_default=False)] = "",
+    partition: Annotated[list[str] | None, typer.Option("--partition", help="Only jobs of this partition, by its name or number. Repeatable.", metavar="NAME", show_default=False)] = None,
     form: From = "",
     repair: Repair = False,
     processors: Processors = None,
     json: Json = False,
 ) -> None:
-    """Write a log in another format; --repair also mends it."""
+    """Write a log in another format; --repair also mends it, --partition takes a part of it."""
     from tidegrid.cli import context, show
     from tidegrid.lab import logs
 
     to = to or logs.form_of(out)
     trace = logs.load(log, form=form, repair=repair, processors=processors)
+    if partition:
+        trace = logs.of_partitions(trace, partition)
     count = logs.save(out, [trace], to)
     found = {"log": str(log), "out": str(out), "format": to, "jobs": count, "bytes": out.stat().st_size, "repairs": dict(trace.repairs)}
     if json:
