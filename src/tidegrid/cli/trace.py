@@ -73,6 +73,7 @@ def generate(
     processors: Annotated[int | None, typer.Option(min=1, help="Of the machine, or of the whole network [256, or 1,024 a partition].", metavar="P", show_default=False)] = None,
     load: Annotated[float | None, typer.Option(help="Work asked for over what there is [lublin: as published; network: 0.7].", metavar="L", show_default=False)] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same log.", metavar="S")] = 1,
+    widest: Annotated[int, typer.Option(min=0, help="lublin: processors of the widest job; 0: the machine, as published.", metavar="N")] = 0,
     partitions: Annotated[int, typer.Option(min=1, max=100_000, help="Of a network.", metavar="N")] = 8,
     gpu_part: Annotated[float, typer.Option(min=0, max=1, help="Part of a network's partitions that have GPUs.", metavar="PART")] = 0.2,
     start: Annotated[str, typer.Option(help="The log's first day.", metavar="DATE")] = "2026-01-01",
@@ -87,7 +88,7 @@ def generate(
     if model not in ("lublin", "network"):
         raise InvalidInput("trace.model", f"there is no model {model!r}", hint="give lublin or network")
     if model == "lublin":
-        found = generating.lublin_log(out, jobs=jobs, processors=processors or 256, load=load, seed=seed, start=start)
+        found = generating.lublin_log(out, jobs=jobs, processors=processors or 256, load=load, seed=seed, start=start, widest=widest)
     else:
         found = generating.network_log(out, jobs=jobs, processors=processors or 1024 * partitions, load=0.7 if load is None else load, seed=seed,
                                        partitions=partitions, gpu_part=gpu_part, start=start, progress=not json)  # fmt: skip

@@ -133,6 +133,7 @@ def test_axes_have_round_ticks_that_lie_inside():
     assert [v for v, _ in axis.ticks] == [0, 20, 40, 60, 80]
     assert [t for _, t in plots.decades(3, 70, 0, 1, "").ticks] == ["1", "2", "5", "10", "20", "50"]
     assert plots.days(3 * 86400, 0, 100, 0).ticks[1] == (43200, "01-01 12:00")
+    assert plots.days(3 * 86400, 0, 100, 3600 * 7).ticks[0] == (3600 * 5, "01-01 12:00")
 
 
 def test_the_command_runs_workers_and_goes_on_where_it_was(log, tmp_path, capsys):
