@@ -10,7 +10,7 @@ import typer
 
 from tidegrid.cli.context import Json
 
-_POLICIES = ("easy", "wfp3-last2")
+_POLICIES = ("easy", "default")
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 def sweep(
     log: Annotated[list[Path], typer.Argument(metavar="LOG...", help="Logs, as `tide trace info` reads them.", show_default=False)],
     out: Annotated[Path, typer.Option("-o", "--out", help="Directory of the results; what is finished there is not done again.", metavar="DIR", show_default=False)],
-    policy: Annotated[list[str] | None, typer.Option("--policy", "-p", help="Repeatable; the first is compared with [easy, wfp3-last2].", metavar="NAME", show_default=False)] = None,
+    policy: Annotated[list[str] | None, typer.Option("--policy", "-p", help="Repeatable; the first is compared with [easy, default].", metavar="NAME", show_default=False)] = None,
     clairvoyant: Annotated[bool, typer.Option("--clairvoyant", help="Each policy also knowing run times beforehand.")] = False,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="How often: first as logged, then with submit times shaken.", metavar="N")] = 1,
     shake: Annotated[int, typer.Option(min=0, help="By how many seconds they are shaken at most.", metavar="S")] = 300,
