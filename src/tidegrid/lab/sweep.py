@@ -9,6 +9,7 @@ A run's key is the hash of everything that decides it (the log's bytes among it)
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -17,9 +18,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -152,31 +153,54 @@ def sweep(runs: Sequence[Run], directory: Path, *, workers: int = 2, progress: C
 
 
 def _elsewhere(todo: Sequence[Run], workers: int) -> Iterator[tuple[Run, dict[str, Any]]]:
-    if not todo:
-        return
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_ready, initargs=(os.getpid(),))
+    """Each run's outcome as they end. A pipe for each process: one that is ended in the middle of an answer holds up nobody else."""
+    rest = list(todo)
+    context = multiprocessing.get_context("spawn")
+    busy: dict[Any, Run] = {}
+    processes: dict[Any, Any] = {}
+    answered = False  # the first run goes alone: it compiles the kernel, where that is not kept yet
     try:
-        waiting: dict[Future[Any], Run] = {pool.submit(_safely, todo[0]): todo[0]}  # alone: it compiles the kernel, where that is not kept yet
-        rest = list(todo[1:])
-        while waiting:
-            ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in ended:
-                run = waiting.pop(future)
-                outcome = future.result()
+        while rest or busy:
+            while rest and len(busy) < (workers if answered else 1):
+                idle = next((c for c in processes if c not in busy), None)
+                if idle is None:
+                    idle, theirs = context.Pipe()
+                    processes[idle] = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
+                    processes[idle].start()
+                    theirs.close()
+                busy[idle] = rest.pop(0)
+                with contextlib.suppress(OSError):  # it has died: so says what it answers
+                    idle.send(busy[idle])
+            ended: list[Any] = list(wait(list(busy)))
+            for ready in ended:
+                run = busy.pop(ready)
+                try:
+                    outcome = ready.recv()
+                except (EOFError, OSError):
+                    raise Broken("sweep.worker", f"the process that simulated {run.name}, {run.label}, died",
+                                 hint="it may have run out of memory: try --workers 1; what is finished is kept") from None  # fmt: skip
                 if "refused" in outcome:
                     code, message, hint = outcome["refused"]
                     raise InvalidInput(code, f"{run.name}, {run.label}: {message}", hint=hint)
+                answered = True
                 yield run, outcome
-            while rest and len(waiting) < workers:
-                run = rest.pop(0)
-                waiting[pool.submit(_safely, run)] = run
-    except RuntimeError as error:  # BrokenProcessPool
-        raise Broken("sweep.worker", f"a worker process died: {error}", hint="it may have run out of memory: try --workers 1; what is finished is kept") from None
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
+        for process in processes.values():
+            process.terminate()
+        for process in processes.values():
+            process.join(5)
+            if process.is_alive():
+                process.kill()
+
+
+def _serve(pipe: Any, parent: int) -> None:
+    """In a process of its own: runs come, outcomes go, until the pipe or the parent ends."""
+    _ready(parent)
+    while True:
+        try:
+            pipe.send(_safely(pipe.recv()))
+        except (EOFError, OSError):
+            return
 
 
 def _safely(run: Run) -> dict[str, Any]:

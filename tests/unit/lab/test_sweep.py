@@ -174,6 +174,17 @@ def test_interrupted_it_leaves_no_worker_and_no_half_file(log, tmp_path, sent):
         assert process.returncode == 130 and "the same command goes on" in said and "Traceback" not in said
 
 
+def _dies(pipe, parent):
+    os._exit(9)
+
+
+def test_a_process_that_dies_is_told_and_not_waited_for(log, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "_serve", _dies)
+    with pytest.raises(Broken) as caught:
+        list(sweep.sweep(sweep.plan([log], ["easy"], seeds=3), tmp_path))
+    assert caught.value.code == "sweep.worker" and "small, easy" in caught.value.message
+
+
 def _alive(session: int) -> list[str]:
     """Processes of the session that still run."""
     out = subprocess.run(["ps", "-e", "-o", "sid=,stat=,pid="], capture_output=True, text=True, check=True).stdout

@@ -60,8 +60,9 @@ def load(more: tuple[ModuleType, ...] = (), keep: bool = True) -> Compiled:
     options: dict[str, Any] = {
         "cache": keep, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False,
     }  # fmt: skip
+    njit: Any = numba.njit  # its stubs know not every option
     made = {
-        original: numba.njit(no_cpython_wrapper=original.__name__.startswith("_"), **options)(copy)
+        original: njit(no_cpython_wrapper=original.__name__.startswith("_"), **options)(copy)
         for original, copy in functions.items()
     }
     for copy in functions.values():
