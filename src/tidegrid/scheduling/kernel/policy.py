@@ -41,7 +41,7 @@ class Policy:
     fill: str = "queue"
     guard_s: float = 0.0
     predictor: str = "estimate"
-    put_off: str = "steps"
+    put_off: str = "estimate"
     by_planned: bool = False
     quantile: float = 0.5
     half_life_s: float = 7.0 * DAY

@@ -115,13 +115,16 @@ def outlived(st: State, s: int, now: int) -> None:
         m[at + DIRTY] = 1
         j = int(m[slots + (b * B + i) * w + JOB])
         r = job_at(st, j)
-        started, planned, estimate = int(st.job[r + START]), int(st.job[r + PLANNED]), int(st.job[r + ESTIMATE])
-        later = started + put_off(how, now - started, planned, estimate, int(st.job[r + PUT_OFF]))
-        if later > now:
-            st.job[r + EXPECTED] = later
-            st.job[r + PUT_OFF] += 1
+        then, times, estimate = int(st.job[r + START]), int(st.job[r + PUT_OFF]), int(st.job[r + ESTIMATE])
+        planned = int(st.job[r + EXPECTED]) - then
+        while then + planned <= now and planned < estimate:
+            planned = put_off(how, planned, estimate, times)
+            times += 1
+        if then + planned > now:
+            st.job[r + EXPECTED] = then + planned
+            st.job[r + PUT_OFF] = times
             take(m, st.num, p, line, b, i)
-            put(m, st.num, p, line, float(later), j, -1, -1, -1, st.job, r + NEED)
+            put(m, st.num, p, line, float(then + planned), j, -1, -1, -1, st.job, r + NEED)
             b = first(m, p, line)
             i = 0
         else:

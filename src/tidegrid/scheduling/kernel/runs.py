@@ -80,9 +80,8 @@ def learn(st: State, s: int, j: int, ran: int) -> None:
     st.num[h + SEEN] = float(seen + 1)
 
 
-def put_off(how: float, ran: int, planned: int, estimate: int, times: int) -> int:
-    """A new time to plan a job with that has run for `ran` >= planned seconds and goes on: more than `ran`, at most the estimate."""
-    longer = estimate
+def put_off(how: float, planned: int, estimate: int, times: int) -> int:
+    """The time to plan a job with that has run for all of `planned` and goes on, the `times`-th time: at most the estimate."""
     if how == STEPS:
         step = 60
         if times == 1:
@@ -95,7 +94,7 @@ def put_off(how: float, ran: int, planned: int, estimate: int, times: int) -> in
             step = 3600
         elif times >= 5:
             step = 7200 * (1 << min(times - 5, 8))
-        longer = ran + step
-    elif how == DOUBLING:
-        longer = 2 * max(ran, 1)
-    return min(max(longer, planned), estimate)
+        return min(planned + step, estimate)
+    if how == DOUBLING:
+        return min(2 * max(planned, 1), estimate)
+    return estimate
