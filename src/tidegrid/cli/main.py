@@ -22,10 +22,12 @@ from tidegrid.cli import (
     launching,
     money,
     network,
+    replay,
     secret,
     servers,
     site_accounts,
     submit,
+    sweep,
     testbed,
     trace,
     watch,
@@ -41,7 +43,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (launching, network, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed, trace):
+for module in (launching, network, incidents, servers, replay, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed, trace, sweep):
     module.register(app)
 
 INTERRUPTED = 130

@@ -81,14 +81,14 @@ def _mean_between(edges: Floats, begin: Ints, end: Ints, width: Ints) -> Floats:
 
 
 def busiest(s: Schedule, most: int = _GANTT_JOBS) -> tuple[int, int]:
-    """A window around the time when most is waited for, so wide that at most about `most` jobs run in it."""
+    """A window around the time when most is asked for (run and waited for), so wide that at most about `most` jobs run in it."""
     end = s.start + s.run
     when = over_time(s)
-    middle = int(when["first"] + (int(np.argmax(when["waiting"])) + 0.5) * when["step"])
+    middle = int(when["first"] + (int(np.argmax(np.add(when["busy"], when["waiting"]))) + 0.5) * when["step"])
     half = max(600.0, when["step"] * len(when["busy"]) / 2)
     while half > 600 and int(((s.start < middle + half) & (end > middle - half)).sum()) > most:
         half *= 0.8
-    return int(middle - half), int(middle + half)
+    return int(max(middle - half, when["first"])), int(middle + half)
 
 
 def gantt(s: Schedule, window: tuple[int, int], most: int = 2 * _GANTT_JOBS) -> dict[str, Any]:

@@ -101,6 +101,15 @@ def test_a_log_cut_short_is_told_from_one_with_a_bad_line():
     assert read_swf(HEAD + GOOD + GOOD[:20], repair=True).repairs == {"truncated": 1}
 
 
+def test_a_long_log_is_read_in_pieces_and_still_names_the_line():
+    rows = [row(job=i, submit=i, run=i % 1000, cpu=f"{i}.25") for i in range(1, 30_001)]
+    trace = read_swf(HEAD + b"".join(rows))
+    assert trace.submit.tolist() == list(range(1, 30_001)) and trace.cpu[-1] == 30_000.25
+    for at, bad, code in ((20_000, row(run="?"), "number"), (25_000, row(run=-5), "negative"), (29_999, b"1 2\n", "columns")):
+        error = refused(HEAD + b"".join([*rows[:at], b"\n", bad, *rows[at + 1 :]]))
+        assert error.code == f"trace.{code}" and error.details["line"] == 8 + at + 2
+
+
 def test_gzip_cut_short_is_refused_and_what_there_is_can_be_kept():
     rows = b"".join(row(job=i, submit=i * 7919 % 10007, run=i * 31 % 997) for i in range(1, 3000))
     whole = gzip.compress(HEAD + rows)

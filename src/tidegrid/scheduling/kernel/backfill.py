@@ -6,16 +6,21 @@ from tidegrid.scheduling.kernel.heads import needs_at, pick, slot_at
 from tidegrid.scheduling.kernel.layout import (
     DIRTY,
     EPOCH,
+    ESTIMATE,
     FOREVER,
+    GUARD,
     HEAD,
     KINDS,
     NEED,
+    RESERVED_BY,
     ROOM,
     RUNNERS,
     SHADOW,
+    SUBMIT,
     WAITERS,
     State,
     job_at,
+    policy_at,
     site_at,
     within,
 )
@@ -88,10 +93,21 @@ def _may_pass(st: State, s: int, n: int, end: int) -> bool:
     return end <= st.mem[at + SHADOW] or within(st.mem, n, st.mem, at + ROOM + 2 * kinds, kinds)
 
 
+def _length(st: State, s: int, a: int, now: int) -> int:
+    """Seconds that a job, whose waiting slot begins at `a`, is taken to run when it passes the head: what it is planned with. Where
+    reservations go by estimates, a head that has waited beyond the guard is passed only by what is sure to end."""
+    policy = policy_at(st, s)
+    if st.num[policy + RESERVED_BY] != 0.0 and st.num[policy + GUARD] > 0.0:
+        head = job_at(st, st.mem[site_at(st, s) + HEAD])
+        if st.job[head + SUBMIT] <= now - int(st.num[policy + GUARD]):
+            return int(st.job[job_at(st, st.mem[a + JOB]) + ESTIMATE])
+    return int(st.mem[a + TIME])
+
+
 def _pass(st: State, s: int, slot: int, now: int, n: int) -> int:
     """Start a job before the head; as `start_slot`."""
     at, kinds, need = site_at(st, s), st.mem[KINDS], needs_at(st, slot)
-    if now + st.mem[slot_at(st, slot) + TIME] > st.mem[at + SHADOW]:
+    if now + _length(st, s, slot_at(st, slot), now) > st.mem[at + SHADOW]:
         for k in range(kinds):
             st.mem[at + ROOM + 2 * kinds + k] -= st.mem[need + k]
     return start_slot(st, s, slot, now, n)
@@ -110,7 +126,7 @@ def fill_along_line(st: State, s: int, now: int, head: int, n: int) -> int:
             while 0 <= i < m[at + COUNT]:
                 slot = b * B + i
                 a = slot_at(st, slot)
-                if m[a + JOB] != head and _may_pass(st, s, needs_at(st, slot), now + m[a + TIME]):
+                if m[a + JOB] != head and _may_pass(st, s, needs_at(st, slot), now + _length(st, s, a, now)):
                     i = _pass(st, s, slot, now, n)
                     n += 1
                 else:
@@ -136,7 +152,7 @@ def fill_by_rank(st: State, s: int, now: int, head: int, n: int) -> int:
             if _may_pass(st, s, at + FIGURE, now + m[at + SHORTEST]):
                 for slot in range(b * B, b * B + m[at + COUNT]):
                     a = slot_at(st, slot)
-                    if m[a + JOB] != head and _may_pass(st, s, needs_at(st, slot), now + m[a + TIME]):
+                    if m[a + JOB] != head and _may_pass(st, s, needs_at(st, slot), now + _length(st, s, a, now)):
                         best = pick(st, s, now, best, int(slot))
             b = int(m[at + NEXT])
         if best < 0:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegrid.scheduling.kernel import layout, lines
-from tidegrid.scheduling.kernel.layout import NEED, RING, RING_SIZE, ROOM, State
+from tidegrid.scheduling.kernel.layout import NEED, PERSON, ROOM, State
 from tidegrid.scheduling.kernel.policy import Policy
 
 Ints = NDArray[np.int64]
@@ -17,14 +17,14 @@ Ints = NDArray[np.int64]
 def table(
     submit: Ints, estimate: Ints, run: Ints | None, need: Ints, user: Ints | None = None, planned: Ints | None = None
 ) -> Ints:
-    """A table of jobs int64[n, NEED+K]: submit, estimate, run (s; None: not known), user and planned int64[n], need int64[n] or [n,K]."""
+    """A table of jobs int64[n, NEED+K]: submit, estimate, run (s; None: not known), user (-1: not known) and planned int64[n], need int64[n] or [n,K]."""
     n = len(submit)
     need = np.asarray(need, np.int64).reshape(n, -1)
     jobs: Ints = np.zeros((n, NEED + need.shape[1]), np.int64)
     jobs[:, layout.SUBMIT] = submit
     jobs[:, layout.ESTIMATE] = estimate
     jobs[:, layout.RUN] = -1 if run is None else run
-    jobs[:, layout.USER] = 0 if user is None else user
+    jobs[:, layout.USER] = -1 if user is None else user
     jobs[:, layout.PLANNED] = -1 if planned is None else planned
     jobs[:, layout.START] = -1
     jobs[:, NEED:] = need
@@ -58,7 +58,7 @@ def build(
     at_once = max(1, len(jobs) if at_once is None else at_once)
     waiting, running = _Pool(at_once, sites, kinds, 4 + kinds), _Pool(2 * at_once, 2 * sites, kinds, 1 + kinds)
 
-    past = rows * (RING + RING_SIZE)
+    past = rows * PERSON
     num = np.empty(layout.POLICY * sites + past + waiting.slots + running.slots)
     num[: layout.POLICY * sites] = np.concatenate([p.words() for p in policies])
     num[layout.POLICY * sites : layout.POLICY * sites + past] = 0

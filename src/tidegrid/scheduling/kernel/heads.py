@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from tidegrid.scheduling.kernel.layout import (
+    AGEING,
     ESTIMATE,
     FILL,
     GUARD,
@@ -17,6 +18,7 @@ from tidegrid.scheduling.kernel.layout import (
     KINDS,
     NEED,
     ORDER,
+    PATIENCE,
     PLANNED,
     RANKED_BY,
     ROOM,
@@ -24,7 +26,9 @@ from tidegrid.scheduling.kernel.layout import (
     SUBMIT,
     USAGE,
     USAGE_AT,
+    USER,
     WAITERS,
+    WIDENESS,
     State,
     history_at,
     job_at,
@@ -48,7 +52,7 @@ from tidegrid.scheduling.kernel.lines import (
     first,
     summarise,
 )
-from tidegrid.scheduling.kernel.orders import FAIR, FCFS, MOVING, score
+from tidegrid.scheduling.kernel.orders import FAIR, FCFS, MOVING, RESPONSE, response, score
 
 
 def size(st: State, s: int, need: Any, n: int) -> float:
@@ -64,7 +68,9 @@ def size(st: State, s: int, need: Any, n: int) -> float:
 
 
 def usage_of(st: State, s: int, j: int, now: int) -> float:
-    """Core-seconds that the job's user has used at the site, halved every half-life."""
+    """Core-seconds that the job's user has used at the site, halved every half-life; of nobody known, none."""
+    if st.job[job_at(st, j) + USER] < 0:
+        return 0.0
     h = history_at(st, s, j)
     aged = (now - st.num[h + USAGE_AT]) / st.num[policy_at(st, s) + HALF_LIFE]
     return float(st.num[h + USAGE] * math.exp(-math.log(2.0) * max(aged, 0.0)))
@@ -76,10 +82,14 @@ def _score(st: State, s: int, j: int, now: int) -> float:
     time = int(st.job[row + ESTIMATE])
     if st.num[policy_at(st, s) + RANKED_BY] != 0.0:
         time = int(st.job[row + PLANNED])
+    n = size(st, s, st.job, row + NEED)
+    if order == RESPONSE:
+        p, waited = policy_at(st, s), float(now - st.job[row + SUBMIT])
+        return response(waited, time, n, st.num[p + PATIENCE], st.num[p + AGEING], st.num[p + WIDENESS])
     usage = 0.0
     if order == FAIR:
         usage = usage_of(st, s, j, now)
-    return score(order, now, int(st.job[row + SUBMIT]), time, size(st, s, st.job, row + NEED), usage)
+    return score(order, now, int(st.job[row + SUBMIT]), time, n, usage)
 
 
 def key_of(st: State, s: int, j: int) -> float:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 FOREVER = 1 << 60  # later than any time, small enough to add to
 
-# a job: when its wait began, the user's estimate, how long it will run (-1: not known, as live), its user; the rest is the
+# a job: when its wait began, the user's estimate, how long it will run (-1: not known, as live), its user (-1: not known); the rest is the
 # kernel's own: its place among arrivals, the time it is planned with, its start (-1), the end expected by now, how often that
 # was put off; then its need of each kind
 SUBMIT, ESTIMATE, RUN, USER, ARRIVAL, PLANNED, START, EXPECTED, PUT_OFF, NEED = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -25,12 +25,14 @@ KINDS, JOB_ROW, SITES, SITE_ROW, POLICIES, HISTORY, STARTED, WAITERS, RUNNERS, H
 WAITING, RUNNING, ARRIVED, WAKE, DIRTY, EPOCH, HEAD, SHADOW, PAST, ROOM = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 
 # a user's history at a site: ended jobs, the last two run times, usage (core-seconds, decayed) and when it was worked out, and a
-# ring of the latest run times as shares of their estimates
+# ring of the latest: run times as shares of their estimates, and these
 SEEN, LAST, BEFORE, USAGE, USAGE_AT, RING = 0, 1, 2, 3, 4, 5
 RING_SIZE = 16
+RING_ESTIMATE, PERSON = RING + RING_SIZE, RING + 2 * RING_SIZE
 
 # the words of a site's policy; see policy.Policy
-ORDER, FILL, BACKFILL, GUARD, PREDICTOR, RANKED_BY, QUANTILE, PUTTING_OFF, HALF_LIFE, POLICY = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+ORDER, FILL, BACKFILL, GUARD, PREDICTOR, RANKED_BY, QUANTILE, PUTTING_OFF, HALF_LIFE = 0, 1, 2, 3, 4, 5, 6, 7, 8
+RESERVED_BY, PATIENCE, AGEING, WIDENESS, OWN_WORD, FADING, OTHER_ESTIMATE, SHORTENED, POLICY = 9, 10, 11, 12, 13, 14, 15, 16, 17
 
 NONE, EASY, CONSERVATIVE = 0, 1, 2  # BACKFILL
 IN_QUEUE, SHORTEST_FIRST, SMALLEST_FIRST = 0, 1, 2  # FILL
@@ -62,7 +64,7 @@ def policy_at(st: State, s: int) -> int:
 def history_at(st: State, s: int, j: int) -> int:
     """Where the history of the user of job j at site s begins in st.num."""
     user = st.mem[site_at(st, s) + PAST] + st.job[job_at(st, j) + USER]
-    return int(st.mem[HISTORY] + user * (RING + RING_SIZE))
+    return int(st.mem[HISTORY] + user * PERSON)
 
 
 def within(need: Any, n: int, room: Any, r: int, kinds: int) -> bool:

@@ -10,8 +10,14 @@ from __future__ import annotations
 import math
 
 FCFS, SJF, SAF, F1, F2, F3, F4 = 0, 1, 2, 3, 4, 5, 6
-WFP3, UNICEF, XFACTOR, FAIR = 10, 11, 12, 13
+WFP3, UNICEF, XFACTOR, FAIR, RESPONSE = 10, 11, 12, 13, 14
 MOVING = 10  # from here on
+
+
+def response(waited: float, time: int, n: float, patience: float, ageing: float, wideness: float) -> float:
+    """How long a job waits against what it takes: -(waited + patience)^ageing / (time * n^wideness), patience in seconds. With patience 0
+    and wideness 1 it is the response ratio per processor; patience keeps small jobs ahead of what has waited only a little."""
+    return float(-((waited + patience) ** ageing) / (max(time, 1) * n**wideness))
 
 
 def score(order: int, now: int, since: int, time: int, n: float, usage: float) -> float:

@@ -14,6 +14,7 @@ from tidegrid.scheduling.kernel.layout import (
     PREDICTOR,
     PUT_OFF,
     PUTTING_OFF,
+    RESERVED_BY,
     ROOM,
     RUN,
     RUNNERS,
@@ -22,6 +23,7 @@ from tidegrid.scheduling.kernel.layout import (
     STARTED,
     USAGE,
     USAGE_AT,
+    USER,
     WAITERS,
     WAITING,
     State,
@@ -37,7 +39,10 @@ from tidegrid.scheduling.kernel.lines import (
     KEYS,
     NEXT,
     ROW,
+    SHORTEST,
     SLOTS,
+    STALE,
+    TIME,
     WIDTH,
     B,
     find,
@@ -46,7 +51,7 @@ from tidegrid.scheduling.kernel.lines import (
     take,
 )
 from tidegrid.scheduling.kernel.orders import FAIR
-from tidegrid.scheduling.kernel.runs import BY_QUANTILE, LAST_TWO, learn, put_off
+from tidegrid.scheduling.kernel.runs import ALIKE, BY_QUANTILE, LAST_TWO, learn, plan, put_off
 
 
 def start_slot(st: State, s: int, slot: int, now: int, n: int) -> int:
@@ -64,6 +69,8 @@ def start(st: State, s: int, j: int, now: int) -> None:
     row = job_at(st, j)
     st.job[row + START] = now
     st.job[row + EXPECTED] = now + st.job[row + PLANNED]
+    if st.num[policy_at(st, s) + RESERVED_BY] != 0.0:
+        st.job[row + EXPECTED] = now + st.job[row + ESTIMATE]
     st.job[row + PUT_OFF] = 0
     hold(st, s, j)
     if st.num[policy_at(st, s) + ORDER] == FAIR:
@@ -91,14 +98,38 @@ def give_back(st: State, s: int, j: int, ran: int) -> None:
         st.mem[at + ROOM + k] += st.job[row + NEED + k]
     st.mem[at + RUNNING] -= 1
     st.mem[at + DIRTY] = 1
-    if st.num[policy + PREDICTOR] == LAST_TWO or st.num[policy + PREDICTOR] == BY_QUANTILE:
+    predictor = st.num[policy + PREDICTOR]
+    if predictor in (LAST_TWO, BY_QUANTILE, ALIKE):
         learn(st, s, j, ran)
+    if predictor == ALIKE and st.job[row + USER] >= 0:
+        _plan_anew(st, s, j)
     if st.num[policy + ORDER] == FAIR:
         _use(st, s, j, int(st.job[row + START]) + ran, ran - int(st.job[row + PLANNED]))
 
 
+def _plan_anew(st: State, s: int, ended: int) -> None:
+    """Plan the waiting jobs of the user whose job has ended with what is known now. Only for a line in the order of arrivals."""
+    m, p, user = st.mem, st.mem[WAITERS], st.job[job_at(st, ended) + USER]
+    row, blocks = m[p + ROW], m[p + BLOCKS]
+    b = first(m, p, s)
+    while b >= 0:
+        at = blocks + b * row
+        for slot in range(b * B, b * B + m[at + COUNT]):
+            a = slot_at(st, slot)
+            j = int(m[a + JOB])
+            if st.job[job_at(st, j) + USER] == user:
+                planned = plan(st, s, j, -1)
+                st.job[job_at(st, j) + PLANNED] = planned
+                m[a + TIME] = planned
+                m[at + SHORTEST] = min(m[at + SHORTEST], planned)
+                m[at + STALE] = 1
+        b = int(m[at + NEXT])
+
+
 def _use(st: State, s: int, j: int, now: int, seconds: int) -> None:
     """Charge the job's user with `seconds` of it (less than none: what was planned and not used)."""
+    if st.job[job_at(st, j) + USER] < 0:
+        return
     h = history_at(st, s, j)
     usage = usage_of(st, s, j, now) + float(seconds * st.job[job_at(st, j) + NEED])
     st.num[h + USAGE] = usage

@@ -9,25 +9,32 @@ Kernel source: plain Python over lists, or compiled over arrays.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tidegrid.scheduling.kernel.layout import (
     BEFORE,
     ESTIMATE,
+    FADING,
     LAST,
+    OTHER_ESTIMATE,
+    OWN_WORD,
     PREDICTOR,
     QUANTILE,
     RING,
+    RING_ESTIMATE,
     RING_SIZE,
     RUN,
     SEEN,
+    SHORTENED,
+    USER,
     State,
     history_at,
     job_at,
     policy_at,
 )
 
-BY_ESTIMATE, CLAIRVOYANT, LAST_TWO, BY_QUANTILE, GIVEN = 0, 1, 2, 3, 4  # PREDICTOR; GIVEN: the caller has filled PLANNED
+BY_ESTIMATE, CLAIRVOYANT, LAST_TWO, BY_QUANTILE, GIVEN, ALIKE = 0, 1, 2, 3, 4, 5  # PREDICTOR; GIVEN: the caller has filled PLANNED
 STEPS, DOUBLING, TO_ESTIMATE = 0, 1, 2  # PUTTING_OFF
 
 
@@ -42,8 +49,12 @@ def plan(st: State, s: int, j: int, given: int) -> int:
         return int(st.job[at + RUN])
     if predictor == GIVEN:
         return given if 0 < given < estimate else estimate
+    if st.job[at + USER] < 0:
+        return estimate
     h = history_at(st, s, j)
     seen = int(st.num[h + SEEN])
+    if predictor == ALIKE:
+        return max(1, min(int(_alike(st, h, policy, at)), estimate))
     if seen < 2:
         return estimate
     if predictor == LAST_TWO:
@@ -51,6 +62,25 @@ def plan(st: State, s: int, j: int, given: int) -> int:
         return max(1, min(mean, estimate))
     share = _quantile(st.num, h + RING, min(seen, RING_SIZE), st.num[policy + QUANTILE])
     return max(1, min(int(share * estimate), estimate))
+
+
+def _alike(st: State, h: int, policy: int, at: int) -> float:
+    """The geometric mean of the user's latest run times and of the estimate itself, which counts as OWN_WORD jobs. A job counts
+    FADING times as much as the one that ended after it, and OTHER_ESTIMATE times that where its estimate was another. Of all that the
+    share SHORTENED: reservations that count on estimates leave room for it."""
+    estimate, seen = st.job[at + ESTIMATE], int(st.num[h + SEEN])
+    total = st.num[policy + OWN_WORD]
+    product = total * math.log(float(max(estimate, 1)))
+    weight = 1.0
+    for i in range(min(seen, RING_SIZE)):
+        k = (seen - 1 - i) % RING_SIZE
+        other, w = st.num[h + RING_ESTIMATE + k], weight
+        if other != estimate:
+            w *= st.num[policy + OTHER_ESTIMATE]
+        total += w
+        product += w * math.log(max(st.num[h + RING + k] * max(other, 1.0), 1.0))
+        weight *= st.num[policy + FADING]
+    return float(st.num[policy + SHORTENED] * math.exp(product / total))
 
 
 def _quantile(values: Any, at: int, n: int, q: float) -> float:
@@ -70,13 +100,16 @@ def _quantile(values: Any, at: int, n: int, q: float) -> float:
 
 
 def learn(st: State, s: int, j: int, ran: int) -> None:
-    """A job of the user has ended after `ran` seconds."""
+    """A job of the user, where that is known, has ended after `ran` seconds."""
+    if st.job[job_at(st, j) + USER] < 0:
+        return
     h = history_at(st, s, j)
     seen = int(st.num[h + SEEN])
     st.num[h + BEFORE] = st.num[h + LAST]
     st.num[h + LAST] = float(ran)
     estimate = st.job[job_at(st, j) + ESTIMATE]
     st.num[h + RING + seen % RING_SIZE] = ran / max(estimate, 1)
+    st.num[h + RING_ESTIMATE + seen % RING_SIZE] = float(estimate)
     st.num[h + SEEN] = float(seen + 1)
 
 

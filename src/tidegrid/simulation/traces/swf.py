@@ -7,7 +7,7 @@ GPUs, whose header names further columns of numbers (`; Columns: gpus gpu_milli 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ FIELDS = (
 )  # fmt: skip
 FURTHER = ("gpus", "gpu_milli", "gpu_type")
 _ALEA = 21
+_CHUNK = 1 << 19  # bytes: read at one go, a log is several times slower
 _ESSENTIAL = ("submit", "run", "allocated", "requested")
 _TIMES = ("submit", "wait", "run", "estimate")
 _NUMBER = re.compile(r"-?\d+")
@@ -47,15 +48,30 @@ def read_swf(data: bytes, *, repair: bool = False, processors: int | None = None
         body, numbers = _without_comments(body)
     body = body if body.endswith(b"\n") else body + b"\n"
     whole = text.endswith((b"\n", b"\r")) and not cut
-    table = tokens.split(body)
     names = _names(header)
     where = _Where(numbers, count)
-    rows, width = _rows(table, len(names), where, whole, repair, repairs)
-    if not len(rows):
+    parts: list[dict[str, np.ndarray]] = []
+    lines: list[Ints] = []
+    extra: list[tuple[str, str]] = []
+    width, before = 0, 0
+    for chunk, last in _chunks(body):
+        table = tokens.split(chunk)
+        width = width or _width(table, len(names))
+        rows = _rows(table, before, width, where, whole or not last, repair, repairs)
+        before += table.lines
+        if not len(rows):
+            continue
+        parts.append(_columns(table, names, rows, before - table.lines, where, repair, repairs))
+        if width > len(names):
+            extra += _alea(table, table.line[rows])
+        lines.append(rows + before - table.lines)
+    if not lines:
         raise refuse("empty", "the log has no jobs", mendable=False)
-    columns = _columns(table, names, rows, where, repair, repairs)
-    if width == _ALEA and len(names) < _ALEA:
-        columns, labels = _alea(table, table.line[rows], columns, labels)
+    rows = np.concatenate(lines)
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    if extra:
+        for name, column in (("queue", [q for q, _ in extra]), ("partition", [c for _, c in extra])):
+            columns[name], labels[name] = coded(column)
     kept = _plausible(columns, where, rows, processors or header.processors or header.nodes, repair, repairs)
     trace = build(**columns, header=header, labels=labels, repairs=repairs)
     return trace if kept is None else trace.take(kept)
@@ -129,31 +145,42 @@ def _without_comments(body: bytes) -> tuple[bytes, Ints]:
     return b"\n".join(lines[n - 1] for n in kept), np.array(kept, dtype=np.int64)
 
 
-def _rows(table: tokens.Table, width: int, where: _Where, whole: bool, repair: bool,
-          repairs: dict[str, int]) -> tuple[Ints, int]:  # fmt: skip
-    """Lines of the table that hold a job, and how many words they have (`width`, or Alea's 21)."""
+def _chunks(body: bytes) -> Iterator[tuple[bytes, bool]]:
+    """The body in pieces of whole lines that stay in the processor's cache, and whether it is the last one."""
+    at = 0
+    while at < len(body):
+        end = body.rfind(b"\n", at, at + _CHUNK) + 1 or body.find(b"\n", at) + 1 or len(body)
+        yield body[at:end], end == len(body)
+        at = end
+
+
+def _width(table: tokens.Table, width: int) -> int:
+    """How many words a job's line has, by the first of them: `width`, or Alea's 21; 0 where the table has no job."""
     counts = table.counts()
-    if len(counts) and int(counts.min()) == int(counts.max()) == width:
-        return np.arange(len(counts)), width
     rows = np.flatnonzero(counts)
-    if not len(rows):
-        return rows, width
-    if int(counts[rows[0]]) == _ALEA:
-        width = _ALEA
+    return 0 if not len(rows) else _ALEA if int(counts[rows[0]]) == _ALEA else width
+
+
+def _rows(table: tokens.Table, before: int, width: int, where: _Where, whole: bool, repair: bool, repairs: dict[str, int]) -> Ints:
+    """Lines of the table that hold a job; `before`: lines of the tables before it."""
+    counts = table.counts()
+    if width and len(counts) and int(counts.min()) == int(counts.max()) == width:
+        return np.arange(len(counts))
+    rows = np.flatnonzero(counts)
     wrong = rows[counts[rows] != width]
     if len(wrong):
         if not repair:
             cut = not whole and wrong[0] == rows[-1] and counts[wrong[0]] < width
-            found = [(where.line(int(r)), f"{counts[r]} columns where there should be {width}") for r in wrong[:20]]
+            found = [(where.line(before + int(r)), f"{counts[r]} columns where there should be {width}") for r in wrong[:20]]
             raise refuse("truncated" if cut else "columns", "the log ends in the middle of a line" if cut else "", found)
         last = int(not whole and wrong[-1] == rows[-1])
         _count(repairs, "truncated", last)
         _count(repairs, "columns", len(wrong) - last)
         rows = rows[counts[rows] == width]
-    return rows, width
+    return rows
 
 
-def _columns(table: tokens.Table, names: tuple[str, ...], rows: Ints, where: _Where, repair: bool,
+def _columns(table: tokens.Table, names: tuple[str, ...], rows: Ints, before: int, where: _Where, repair: bool,
              repairs: dict[str, int]) -> dict[str, np.ndarray]:  # fmt: skip
     first = table.line[rows]
     dotted = np.zeros(len(names), bool)
@@ -176,7 +203,7 @@ def _columns(table: tokens.Table, names: tuple[str, ...], rows: Ints, where: _Wh
             columns[name][bad] = UNKNOWN if name not in _ESSENTIAL else _NONE
     if unreadable and not repair:
         unreadable.sort()
-        found = [(where.line(int(rows[i])), f"column {c + 1} ({names[c]}) is {word[:40]!r}, no number") for i, c, word in unreadable[:20]]
+        found = [(where.line(before + int(rows[i])), f"column {c + 1} ({names[c]}) is {word[:40]!r}, no number") for i, c, word in unreadable[:20]]
         raise refuse("number", "", found)
     _count(repairs, "number", len({i for i, _, _ in unreadable}))
     return columns
@@ -215,16 +242,10 @@ def _plausible(columns: Mapping[str, np.ndarray], where: _Where, rows: Ints, mac
     return kept
 
 
-def _alea(table: tokens.Table, first: Ints, columns: dict[str, np.ndarray],
-          labels: dict[str, dict[int, str]]) -> tuple[dict[str, np.ndarray], dict[str, dict[int, str]]]:  # fmt: skip
-    """Alea's last words: the queue's name becomes the queue, a cluster named in the request (`cl_name`) the partition."""
-    queues = [table.word(int(i) + 19) for i in first]
-    asked = [re.search(r"\bcl_(\w+)", table.word(int(i) + 20)) for i in first]
-    clusters = [m[1] if m else "" for m in asked]
-    out = dict(columns)
-    out["queue"], queue = coded(queues)
-    out["partition"], partition = coded(clusters)
-    return out, {**labels, "queue": queue, **({"partition": partition} if partition else {})}
+def _alea(table: tokens.Table, first: Ints) -> list[tuple[str, str]]:
+    """(queue, cluster) of Alea's last words: the queue's name, and the cluster that a request names (`cl_name`)."""
+    asked = (re.search(r"\bcl_(\w+)", table.word(int(i) + 20)) for i in first)
+    return [(table.word(int(i) + 19), m[1] if m else "") for i, m in zip(first, asked, strict=True)]
 
 
 def coded(names: list[str]) -> tuple[Ints, dict[int, str]]:
