@@ -128,10 +128,9 @@ def _run(
                     if goes:
                         for k in range(kinds):
                             w[kinds + k] -= st.job[r + NEED + k]
-            elif not goes and not blocked:
-                if within(st.job, r + NEED, st.mem, at + ROOM + kinds, kinds):
-                    blocked = True
-                    shadow = _shadow(st, r + NEED, w, runs, n, kinds)
+            elif not goes and not blocked and within(st.job, r + NEED, st.mem, at + ROOM + kinds, kinds):
+                blocked = True
+                shadow = _shadow(st, r + NEED, w, runs, n, kinds)
             if goes:
                 if job == j:
                     return t

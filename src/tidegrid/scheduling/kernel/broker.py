@@ -121,8 +121,13 @@ def _earliest(st: State, net: Net, now: int, j: int, home: int, limit: int) -> i
         at = now
         if not begins_now(st, s, now, j, planned):
             at = begins(st, s, now, j, planned, limit - late, net.ahead)
-        if at + late < limit:
-            best, limit = s, at + late
+        if at + late >= limit:
+            continue
+        if net.word[RULE] == TIDE:
+            more = dearer(st, net, j, home, s, planned)
+            if more > 0.0 and (limit - at - late) * net.num[VALUE] <= more:
+                continue
+        best, limit = s, at + late
     return best
 
 
