@@ -59,14 +59,15 @@ class Links:
 
 @dataclass(frozen=True, eq=False)
 class NetworkRun:
-    """start (s; of the last try), site, restarts int64[n] in the order of the jobs given; moves: of jobs that waited; instants looked
-    at; events."""
+    """start (s; of the last try), site, restarts int64[n] in the order of the jobs given; moves: of jobs that waited; instants: looked
+    at; said int64[n], where asked for: the wait (s) that a forward run gave where the job first went."""
 
     start: Ints
     site: Ints
     restarts: Ints
     moves: int
     instants: int
+    said: Ints | None = None
 
 
 @cache
@@ -74,8 +75,11 @@ def load() -> Compiled:
     """The kernel, the broker and the loop compiled. ImportError where numba is not installed."""
     import numba
 
-    options: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-    return compile_modules((*MODULES, ahead, net, ledger, broker, network_replay), numba.njit(**options))
+    def njit(function: Any) -> Any:
+        inner = function.__name__ != "replay_network"  # what only compiled code calls needs no way in from Python
+        return numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=inner, no_cfunc_wrapper=inner)(function)
+
+    return compile_modules((*MODULES, ahead, net, ledger, broker, network_replay), njit)
 
 
 def simulate(
@@ -85,6 +89,7 @@ def simulate(
     *,
     links: Links | None = None,
     seed: int = 1,
+    forecasts: bool = False,
     compiled: bool = True,
 ) -> NetworkRun:
     """Run all jobs. InvalidInput simulation.too_large where one does not fit its home."""
@@ -122,20 +127,22 @@ def simulate(
     outages = np.array(
         sorted((t, i, up) for i, s in enumerate(sites) for a, b in s.outages for t, up in ((a, 1), (b, 0))), np.int64
     ).reshape(-1)
-    restarts = np.zeros(count, np.int64)
+    restarts, said = np.zeros(count, np.int64), np.zeros(count if forecasts else 0, np.int64)
     if compiled:
-        instants = load().replay_network(st, nt, count, outages, capacity.reshape(-1), restarts)
+        instants = load().replay_network(st, nt, count, outages, capacity.reshape(-1), restarts, said)
     else:
-        counted = restarts.tolist()
-        instants = network_replay.replay_network(st, nt, count, outages.tolist(), capacity.reshape(-1).tolist(), counted)
-        restarts = np.array(counted, np.int64)
+        counted, told = restarts.tolist(), said.tolist()
+        instants = network_replay.replay_network(st, nt, count, outages.tolist(), capacity.reshape(-1).tolist(), counted, told)
+        restarts, said = np.array(counted, np.int64), np.array(told, np.int64)
     start, site = np.empty(count, np.int64), np.empty(count, np.int64)
     word = np.asarray(nt.word, np.int64)
     start[order] = rows(st)[:count, START]
     site[order] = word[int(word[net.PLACE]) :][:count]
-    out = np.empty(count, np.int64)
-    out[order] = restarts
-    return NetworkRun(start, site, out, int(word[net.MOVES]), int(instants))
+    again, ahead_s = np.empty(count, np.int64), np.empty(len(said), np.int64)
+    again[order] = restarts
+    if forecasts:
+        ahead_s[order] = said
+    return NetworkRun(start, site, again, int(word[net.MOVES]), int(instants), ahead_s if forecasts else None)
 
 
 def pooled(jobs: NetworkJobs, sites: Sequence[Site], *, compiled: bool = True) -> NetworkRun:

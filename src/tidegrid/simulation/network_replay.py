@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidegrid.scheduling.kernel.broker import by_submit, choose, join, run_site, sweep, work_of
+from tidegrid.scheduling.kernel.ahead import begins
+from tidegrid.scheduling.kernel.broker import by_submit, choose, join, planned_at, run_site, sweep, work_of
 from tidegrid.scheduling.kernel.layout import (
     FOREVER,
     KINDS,
@@ -45,12 +46,12 @@ from tidegrid.scheduling.kernel.steps import enter, finish, next_event, release,
 WHEN, WHICH, DOWN, OUTAGE = 0, 1, 2, 3
 
 
-def replay_network(st: State, net: Net, hi: int, outages: Any, capacity: Any, restarts: Any) -> int:
+def replay_network(st: State, net: Net, hi: int, outages: Any, capacity: Any, restarts: Any, said: Any) -> int:
     """Run jobs 0 to hi, in order of SUBMIT, until all have ended; how many instants were looked at. Starts are in their rows.
 
     outages: int64[n * OUTAGE], flat, in order of time; capacity: int64[S * K], what a site has again after one; restarts: int64[hi],
-    counts how often an outage ended a job, which then begins anew, elsewhere or when the site is back. The ledger's sites alone have
-    no outages."""
+    counts how often an outage ended a job, which then begins anew, elsewhere or when the site is back; said: int64[hi] for the waits
+    that a forward run gives where the jobs first go, or of length 0. The ledger's sites alone have no outages."""
     sites, fair, rule = int(net.word[SITES]), net.word[FAIR] != 0, net.word[RULE]
     lines = 2 * sites if fair else sites
     i, o, instants = 0, 0, 0
@@ -97,7 +98,10 @@ def replay_network(st: State, net: Net, hi: int, outages: Any, capacity: Any, re
                 arrived(st, net, i)
                 enter(st, alone, int(home))
                 run_site(st, net, int(alone), now)
-            join(st, net, now, i, choose(st, net, now, i))
+            s = choose(st, net, now, i)
+            if len(said) > 0:
+                said[i] = begins(st, s, now, i, planned_at(st, s, i), FOREVER, net.ahead) - now
+            join(st, net, now, i, s)
             i += 1
         if freed and rule == TIDE:
             sweep(st, net, now)
