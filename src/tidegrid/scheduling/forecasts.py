@@ -24,7 +24,7 @@ WAIT_P50_SHARE = 0.5  # of F, where nothing is known
 WAIT_P90_SHARE = 1.0
 
 # Values of F (s) that a table has rows for: from a minute to three days.
-NODES: Floats = 60.0 * 4.0 ** np.arange(7)
+NODES: Floats = np.array([60.0 * 4.0**k for k in range(7)])
 SOON, P50, P90, SEEN = 0, 1, 2, 3  # a row: a chance, two shares of F as logarithms, how much was seen (s of F: weight)
 STEP, LEAST_STEP, BEGUN = 2.0, 0.03, 8.0
 _AT: Floats = np.log(NODES)

@@ -77,7 +77,9 @@ def load() -> Compiled:
 
     def njit(function: Any) -> Any:
         inner = function.__name__ != "replay_network"  # what only compiled code calls needs no way in from Python
-        return numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=inner, no_cfunc_wrapper=inner)(function)
+        options: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+        options |= {"no_cpython_wrapper": inner, "no_cfunc_wrapper": inner}
+        return numba.njit(**options)(function)
 
     return compile_modules((*MODULES, ahead, net, ledger, broker, network_replay), njit)
 

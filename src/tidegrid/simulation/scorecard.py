@@ -111,7 +111,8 @@ def _blocks(submit: Ints) -> Ints:
 
 
 def _sums(values: Floats, submit: Ints) -> Floats:
-    return np.bincount(_blocks(submit), values)
+    out: Floats = np.bincount(_blocks(submit), values).astype(np.float64)
+    return out
 
 
 def _draws(submit: Ints, seed: int, resamples: int) -> Floats:
