@@ -25,6 +25,7 @@ from tidegrid.cli import (
     replay,
     secret,
     servers,
+    simulate,
     site_accounts,
     submit,
     sweep,
@@ -43,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (launching, network, incidents, servers, replay, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed, trace, sweep):
+for module in (launching, network, incidents, servers, replay, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed, trace, simulate, sweep):
     module.register(app)
 
 INTERRUPTED = 130

@@ -27,7 +27,7 @@ def schedule(k: Trace, how: Policy) -> tuple[Schedule, float]:
     processors = int(k.header.processors or k.processors.max())
     user = np.unique(k.user, return_inverse=True)[1]
     jobs = build.table(k.submit, k.estimate, k.run, k.processors, user)
-    kernel = _compiled()
+    kernel = compiled()
     state = build.build(jobs, np.array([[processors]]), [how], users=int(user.max()) + 1, compiled=kernel is not None)
     began = time.perf_counter()
     (replay if kernel is None else kernel).replay(state, 0, 0, len(k))
@@ -36,10 +36,11 @@ def schedule(k: Trace, how: Policy) -> tuple[Schedule, float]:
 
 
 @cache
-def _compiled() -> Any:
+def compiled() -> Any:
+    """The compiled kernel, None where numba is not installed: then the same source runs as it is."""
     try:
-        from tidegrid.scheduling.kernel import compiled
+        from tidegrid.scheduling.kernel.compiled import load
 
-        return compiled.load()
+        return load()
     except ImportError:
         return None
