@@ -105,7 +105,7 @@ def speed() -> dict[str, Any]:
         row: dict[str, Any] = {}
         for name in ("earliest", "tide"):
             compiled, first_s = timed(first, places, POLICIES[name])
-            plain, plain_s = timed(first, places, POLICIES[name], compiled=False)
+            plain, plain_s = timed(first, places, POLICIES[name], fast=False)
             assert (compiled.start == plain.start).all() and (compiled.site == plain.site).all()
             run, seconds = timed(log, places, POLICIES[name])
             row[name] = {

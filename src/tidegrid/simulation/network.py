@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tidegrid.domain.errors import InvalidInput
 from tidegrid.scheduling import network
-from tidegrid.scheduling.kernel import ahead, broker, ledger, net
+from tidegrid.scheduling.kernel import ahead, broker, compiled, ledger, net
 from tidegrid.scheduling.kernel.build import build, rows, table
-from tidegrid.scheduling.kernel.compiled import MODULES, Compiled, compile_modules
+from tidegrid.scheduling.kernel.compiled import Compiled
 from tidegrid.scheduling.kernel.layout import RUN, START
 from tidegrid.scheduling.kernel.policy import POLICIES, Policy
 from tidegrid.simulation import network_replay
@@ -70,18 +68,9 @@ class NetworkRun:
     said: Ints | None = None
 
 
-@cache
 def load() -> Compiled:
     """The kernel, the broker and the loop compiled. ImportError where numba is not installed."""
-    import numba
-
-    def njit(function: Any) -> Any:
-        inner = function.__name__ != "replay_network"  # what only compiled code calls needs no way in from Python
-        options: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-        options |= {"no_cpython_wrapper": inner, "no_cfunc_wrapper": inner}
-        return numba.njit(**options)(function)
-
-    return compile_modules((*MODULES, ahead, net, ledger, broker, network_replay), njit)
+    return compiled.load((net, ahead, ledger, broker, network_replay))
 
 
 def simulate(
@@ -92,7 +81,7 @@ def simulate(
     links: Links | None = None,
     seed: int = 1,
     forecasts: bool = False,
-    compiled: bool = True,
+    fast: bool = True,
 ) -> NetworkRun:
     """Run all jobs. InvalidInput simulation.too_large where one does not fit its home."""
     count, names = len(jobs.submit), [s.name for s in sites]
@@ -118,19 +107,19 @@ def simulate(
     places = [*sites, *sites] if fair else [*sites]
     st = build(
         first, np.concatenate((capacity, capacity)) if fair else capacity, [s.policy for s in places],
-        users=int(user.max(initial=0)) + 1, compiled=compiled,
+        users=int(user.max(initial=0)) + 1, compiled=fast,
     )  # fmt: skip
     per_byte = None if links is None else 1.0 / links.bandwidth
     nt = network.broker(
         policy, jobs.home[order], capacity[:, 0].tolist(), kinds=capacity.shape[1], price=np.array([s.price for s in sites]) / 3600,
         delay_s=None if links is None else links.delay_s, s_per_byte=per_byte, bytes_=None if jobs.bytes is None else jobs.bytes[order],
-        seed=seed, compiled=compiled,
+        seed=seed, compiled=fast,
     )  # fmt: skip
     outages = np.array(
         sorted((t, i, up) for i, s in enumerate(sites) for a, b in s.outages for t, up in ((a, 1), (b, 0))), np.int64
     ).reshape(-1)
     restarts, said = np.zeros(count, np.int64), np.zeros(count if forecasts else 0, np.int64)
-    if compiled:
+    if fast:
         instants = load().replay_network(st, nt, count, outages, capacity.reshape(-1), restarts, said)
     else:
         counted, told = restarts.tolist(), said.tolist()
@@ -147,12 +136,12 @@ def simulate(
     return NetworkRun(start, site, again, int(word[net.MOVES]), int(instants), ahead_s if forecasts else None)
 
 
-def pooled(jobs: NetworkJobs, sites: Sequence[Site], *, compiled: bool = True) -> NetworkRun:
+def pooled(jobs: NetworkJobs, sites: Sequence[Site], *, fast: bool = True) -> NetworkRun:
     """The same jobs on one machine that has all the sites' capacity and the first one's queue: what no network can promise."""
     capacity = np.array([s.capacity for s in sites], np.int64).reshape(len(sites), -1).sum(axis=0)
     one = Site("pooled", capacity.tolist(), sites[0].policy)
     there = NetworkJobs(jobs.submit, jobs.estimate, jobs.run, jobs.need, np.zeros_like(jobs.home), jobs.user)
-    return simulate(there, [one], network.POLICIES["home"], compiled=compiled)
+    return simulate(there, [one], network.POLICIES["home"], fast=fast)
 
 
 __all__ = ["Links", "NetworkJobs", "NetworkRun", "Site", "load", "pooled", "simulate"]

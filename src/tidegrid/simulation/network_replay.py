@@ -5,8 +5,6 @@ Kernel source: plain Python over lists, or compiled over arrays.
 
 from __future__ import annotations
 
-from typing import Any
-
 from tidegrid.scheduling.kernel.ahead import begins
 from tidegrid.scheduling.kernel.broker import by_submit, choose, join, planned_at, run_site, sweep, work_of
 from tidegrid.scheduling.kernel.layout import (
@@ -19,6 +17,7 @@ from tidegrid.scheduling.kernel.layout import (
     WAITERS,
     WAITING,
     State,
+    Words,
     job_at,
     site_at,
 )
@@ -46,7 +45,7 @@ from tidegrid.scheduling.kernel.steps import enter, finish, next_event, release,
 WHEN, WHICH, DOWN, OUTAGE = 0, 1, 2, 3
 
 
-def replay_network(st: State, net: Net, hi: int, outages: Any, capacity: Any, restarts: Any, said: Any) -> int:
+def replay_network(st: State, net: Net, hi: int, outages: Words, capacity: Words, restarts: Words, said: Words) -> int:
     """Run jobs 0 to hi, in order of SUBMIT, until all have ended; how many instants were looked at. Starts are in their rows.
 
     outages: int64[n * OUTAGE], flat, in order of time; capacity: int64[S * K], what a site has again after one; restarts: int64[hi],
@@ -151,7 +150,7 @@ def _arrive(st: State, net: Net, now: int) -> bool:
     return any_came
 
 
-def _goes_down(st: State, net: Net, s: int, now: int, restarts: Any) -> None:
+def _goes_down(st: State, net: Net, s: int, now: int, restarts: Words) -> None:
     """Site s loses everything: what ran begins anew, and all its jobs are placed again."""
     kinds, at = st.mem[KINDS], site_at(st, s)
     n = _all_of(st, net, s)

@@ -51,7 +51,7 @@ def waits(jobs: NetworkJobs, run: NetworkRun) -> list[float]:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_job_starts_once_after_it_came_and_no_site_has_more_than_it_has(name: str, seed: int) -> None:
     jobs = make(seed)
-    run = simulate(jobs, sites(), network.POLICIES[name], compiled=False)
+    run = simulate(jobs, sites(), network.POLICIES[name], fast=False)
     assert (run.start >= jobs.submit).all()
     assert (jobs.need <= np.array(SIZES)[run.site]).all()
     for s, size in enumerate(SIZES):
@@ -60,7 +60,7 @@ def test_every_job_starts_once_after_it_came_and_no_site_has_more_than_it_has(na
 
 def test_at_home_each_site_runs_as_if_it_were_alone() -> None:
     jobs = make(3)
-    run = simulate(jobs, sites(), network.POLICIES["home"], compiled=False)
+    run = simulate(jobs, sites(), network.POLICIES["home"], fast=False)
     for s, size in enumerate(SIZES):
         own = np.flatnonzero(jobs.home == s)
         own = own[np.argsort(jobs.submit[own], kind="stable")]
@@ -107,7 +107,7 @@ def test_a_network_waits_less_than_its_sites_alone_and_moves_help() -> None:
     for seed in range(5, 9):
         jobs = make(seed)
         for name in mean:
-            run = pooled(jobs, sites(), compiled=False) if name == "pooled" else simulate(jobs, sites(), network.POLICIES[name], compiled=False)
+            run = pooled(jobs, sites(), fast=False) if name == "pooled" else simulate(jobs, sites(), network.POLICIES[name], fast=False)
             mean[name] += float((run.start - jobs.submit).mean())
     assert mean["tide"] < mean["earliest"] < mean["home"]
 
@@ -116,10 +116,10 @@ def test_a_fair_network_spares_the_users_of_a_quiet_site() -> None:
     lost = 0
     for seed in range(10, 14):
         jobs = make(seed, 400, (1.2, 0.25, 1.2))
-        alone = waits(jobs, simulate(jobs, sites(), network.POLICIES["home"], compiled=False))
-        free = waits(jobs, simulate(jobs, sites(), network.POLICIES["tide"], compiled=False))
+        alone = waits(jobs, simulate(jobs, sites(), network.POLICIES["home"], fast=False))
+        free = waits(jobs, simulate(jobs, sites(), network.POLICIES["tide"], fast=False))
         policy = network.NetworkPolicy(fair="wait", loan_s=5.0)
-        fair = waits(jobs, simulate(jobs, sites(), policy, compiled=False))
+        fair = waits(jobs, simulate(jobs, sites(), policy, fast=False))
         lost += free[1] > alone[1]
         loan = policy.loan_s * SIZES[1] / (jobs.home == 1).sum()
         assert fair[1] - alone[1] < max(0.5 * (free[1] - alone[1]), loan)
@@ -131,8 +131,8 @@ def test_a_machine_that_asks_a_price_is_used_only_where_time_is_worth_it() -> No
     jobs = make(15, 200, (1.4, 0.3), (64, 64))
     bought = [Site("own", [64]), Site("bought", [64], price=1.0)]
     jobs = NetworkJobs(jobs.submit, jobs.estimate, jobs.run, jobs.need, np.zeros_like(jobs.home))
-    cheap = simulate(jobs, bought, network.NetworkPolicy(value=0.0), compiled=False)
-    dear = simulate(jobs, bought, network.NetworkPolicy(value=1e3), compiled=False)
+    cheap = simulate(jobs, bought, network.NetworkPolicy(value=0.0), fast=False)
+    dear = simulate(jobs, bought, network.NetworkPolicy(value=1e3), fast=False)
     assert (cheap.site == 0).all()
     assert 0 < (dear.site == 1).sum() < len(jobs.submit)
     assert (dear.start - jobs.submit).mean() < (cheap.start - jobs.submit).mean()
@@ -140,7 +140,7 @@ def test_a_machine_that_asks_a_price_is_used_only_where_time_is_worth_it() -> No
 
 def test_of_two_equal_machines_the_owned_one_is_taken_first() -> None:
     jobs = NetworkJobs(np.array([0, 0]), np.array([60, 60]), np.array([60, 60]), np.array([4, 4]), np.array([1, 1]))
-    run = simulate(jobs, [Site("own", [8]), Site("bought", [8], price=1.0)], network.NetworkPolicy(value=1.0), compiled=False)
+    run = simulate(jobs, [Site("own", [8]), Site("bought", [8], price=1.0)], network.NetworkPolicy(value=1.0), fast=False)
     assert run.site.tolist() == [0, 0]
 
 
@@ -148,7 +148,7 @@ def test_data_that_takes_longer_than_the_wait_stays_and_what_travels_arrives_lat
     jobs = NetworkJobs(np.array([0, 1, 2]), np.array([100, 900, 900]), np.array([100, 900, 900]), np.array([8, 8, 8]), np.array([0, 0, 0]),
                        bytes=np.array([0.0, 1e12, 1e6]))  # fmt: skip
     links = Links(np.full((2, 2), 5.0), np.full((2, 2), 1e6))
-    run = simulate(jobs, sites((8, 8)), network.NetworkPolicy(value=1.0), links=links, compiled=False)
+    run = simulate(jobs, sites((8, 8)), network.NetworkPolicy(value=1.0), links=links, fast=False)
     assert run.site.tolist() == [0, 0, 1]
     assert run.start.tolist() == [0, 100, 2 + 6]
 
@@ -158,7 +158,7 @@ def test_a_site_that_goes_down_loses_its_jobs_to_the_others_and_works_again_when
     end = int(jobs.submit.max())
     down = [Site("a", [64], outages=[(end // 4, end // 2)]), Site("b", [64])]
     for name in ("tide", "tide-fair", "earliest", "home"):
-        run = simulate(jobs, down, network.POLICIES[name], compiled=False)
+        run = simulate(jobs, down, network.POLICIES[name], fast=False)
         inside = (run.site == 0) & (run.start + jobs.run > end // 4) & (run.start < end // 2)
         assert not inside.any()
         assert run.restarts.sum() > 0
@@ -169,7 +169,7 @@ def test_a_job_of_the_whole_machine_starts_within_its_reservation_while_small_on
     small = make(17, 200, (0.9,), (64,))
     submit = np.append(small.submit, 2000)
     jobs = NetworkJobs(submit, np.append(small.estimate, 3600), np.append(small.run, 3600), np.append(small.need, 64), np.zeros(201, np.int64))
-    run = simulate(jobs, [Site("a", [64]), Site("b", [16])], network.POLICIES["tide"], compiled=False)
+    run = simulate(jobs, [Site("a", [64]), Site("b", [16])], network.POLICIES["tide"], fast=False)
     started, came = int(run.start[200]), 2000
     before = (submit < came) & (run.site == 0)
     promised = int((run.start + jobs.estimate)[before & (run.start <= came)].max(initial=came))
@@ -182,4 +182,4 @@ def test_a_job_of_the_whole_machine_starts_within_its_reservation_while_small_on
 def test_a_job_larger_than_its_home_is_refused_by_name() -> None:
     jobs = NetworkJobs(np.array([0]), np.array([5]), np.array([5]), np.array([9]), np.array([0]))
     with pytest.raises(InvalidInput, match="asks for"):
-        simulate(jobs, sites((8,)), network.POLICIES["home"], compiled=False)
+        simulate(jobs, sites((8,)), network.POLICIES["home"], fast=False)

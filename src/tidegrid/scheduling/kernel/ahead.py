@@ -8,8 +8,6 @@ Kernel source: plain Python over lists, or compiled over arrays.
 
 from __future__ import annotations
 
-from typing import Any
-
 from tidegrid.scheduling.kernel.backfill import reserve
 from tidegrid.scheduling.kernel.heads import choose_head, needs_at, slot_at
 from tidegrid.scheduling.kernel.layout import (
@@ -27,6 +25,7 @@ from tidegrid.scheduling.kernel.layout import (
     WAITERS,
     WAITING,
     State,
+    Words,
     job_at,
     policy_at,
     site_at,
@@ -55,7 +54,7 @@ def begins_now(st: State, s: int, now: int, j: int, planned: int) -> bool:
     return bool(now + planned <= st.mem[at + SHADOW]) or within(st.job, need, st.mem, at + ROOM + 2 * kinds, kinds)
 
 
-def begins(st: State, s: int, now: int, j: int, planned: int, limit: int, w: Any) -> int:
+def begins(st: State, s: int, now: int, j: int, planned: int, limit: int, w: Words) -> int:
     """When job j, planned with `planned` s, would start at s: behind all that wait there, or at its own place if it waits there
     itself; at most `limit`, which ends the look ahead. w: scratch, `scratch` words for all that wait and run at s.
 
@@ -107,7 +106,7 @@ def scratch(jobs: int, kinds: int) -> int:
 
 
 def _run(
-    st: State, s: int, now: int, j: int, planned: int, limit: int, w: Any, runs: int, n: int, queue: int, q: int
+    st: State, s: int, now: int, j: int, planned: int, limit: int, w: Words, runs: int, n: int, queue: int, q: int
 ) -> int:
     """The queue of q jobs, j the last, over n running ones, until j starts."""
     kinds, at = st.mem[KINDS], site_at(st, s)
@@ -156,7 +155,7 @@ def _run(
         n -= ended
 
 
-def _shadow(st: State, need: int, w: Any, runs: int, n: int, kinds: int) -> int:
+def _shadow(st: State, need: int, w: Words, runs: int, n: int, kinds: int) -> int:
     """When what st.job[need:] asks is free; what is then left over goes to w[kinds:]. Ties count."""
     wide, shadow = 1 + kinds, FOREVER
     for k in range(kinds):
@@ -175,7 +174,7 @@ def _shadow(st: State, need: int, w: Any, runs: int, n: int, kinds: int) -> int:
     return shadow
 
 
-def _hold(st: State, need: int, end: int, w: Any, runs: int, n: int, kinds: int) -> int:
+def _hold(st: State, need: int, end: int, w: Words, runs: int, n: int, kinds: int) -> int:
     """A job that ends at `end` joins those that run, in order of their ends; how many there are."""
     wide = 1 + kinds
     i = n

@@ -13,8 +13,6 @@ Kernel source: plain Python over lists, or compiled over arrays.
 
 from __future__ import annotations
 
-from typing import Any
-
 from tidegrid.scheduling.kernel.ahead import begins, begins_now
 from tidegrid.scheduling.kernel.layout import (
     ESTIMATE,
@@ -27,6 +25,7 @@ from tidegrid.scheduling.kernel.layout import (
     WAITERS,
     WAITING,
     State,
+    Words,
     job_at,
     site_at,
     within,
@@ -274,7 +273,7 @@ def _gather(st: State, net: Net) -> int:
     return n
 
 
-def by_submit(st: State, pick: Any, n: int) -> None:
+def by_submit(st: State, pick: Words, n: int) -> None:
     """Sort the first n jobs by submission, then number: a heap of the latest."""
     for root in range(n // 2 - 1, -1, -1):
         _sink(st, pick, root, n)
@@ -283,7 +282,7 @@ def by_submit(st: State, pick: Any, n: int) -> None:
         _sink(st, pick, 0, end)
 
 
-def _sink(st: State, pick: Any, root: int, n: int) -> None:
+def _sink(st: State, pick: Words, root: int, n: int) -> None:
     while 2 * root + 1 < n:
         child = 2 * root + 1
         if child + 1 < n and _before(st, int(pick[child]), int(pick[child + 1])):

@@ -5,7 +5,9 @@ Kernel source: plain Python over lists, or compiled over arrays.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from tidegrid.scheduling.kernel.layout import Numbers, Words
 
 HOME_ONLY, EARLIEST, LEAST, TWO, TIDE = 0, 1, 2, 3, 4  # RULE
 
@@ -30,10 +32,10 @@ CREDIT, ALONE, CREDIT_SLOW, ALONE_SLOW, NOW_HERE, NOW_ALONE, LOAN_ROW, LEDGER_RO
 class Net(NamedTuple):
     """word: int64; num: float64; ahead, pick: int64 scratch, see `ahead.scratch`, and one word a job."""
 
-    word: Any
-    num: Any
-    ahead: Any
-    pick: Any
+    word: Words
+    num: Numbers
+    ahead: Words
+    pick: Words
 
 
 def place_of(net: Net, j: int) -> int:
