@@ -27,6 +27,7 @@ class Site:
         self.past: dict[int, list[tuple[int, int]]] = {}
         self.usage: dict[int, tuple[float, float]] = {}
         self.arrived = 0
+        self.wake: int | None = None
 
     def free(self) -> list[int]:
         room = list(self.capacity)
@@ -36,6 +37,8 @@ class Site:
 
     def planned(self, job: Job) -> int:
         past, estimate = self.past.get(job["user"], []), job["estimate"]
+        if job["user"] < 0 and self.policy.predictor != "clairvoyant":
+            return estimate
         match self.policy.predictor:
             case "clairvoyant":
                 return job["run"]
@@ -45,6 +48,13 @@ class Site:
                 shares = sorted(ran / max(asked, 1) for ran, asked in past[-16:])
                 share = min(1.0, shares[math.ceil(self.policy.quantile * len(shares)) - 1])
                 return max(1, min(int(share * estimate), estimate))
+            case "alike":
+                weights, logs = [self.policy.own_word], [math.log(max(estimate, 1))]
+                for age, (ran, asked) in enumerate(reversed(past[-16:])):
+                    weights.append(self.policy.fading**age * (1.0 if asked == estimate else self.policy.other_estimate))
+                    logs.append(math.log(max(ran, 1)))
+                mean = sum(w * x for w, x in zip(weights, logs, strict=True)) / sum(weights)
+                return max(1, min(int(self.policy.shortened * math.exp(mean)), estimate))
         return estimate
 
     def enter(self, job: Job) -> None:
@@ -61,6 +71,8 @@ class Site:
         return usage * math.exp(-math.log(2.0) * max((now - then) / self.policy.half_life_s, 0.0))
 
     def charge(self, job: Job, now: int, seconds: int) -> None:
+        if job["user"] < 0:
+            return
         self.usage[job["user"]] = self.used(job["user"], now) + float(seconds * job["need"][0]), float(now)
 
     def score(self, job: Job, now: int) -> float:
@@ -78,6 +90,7 @@ class Site:
             "unicef": lambda: -w / (math.log2(max(n, 2.0)) * r),
             "xfactor": lambda: -(w + r) / r,
             "fair": lambda: self.used(job["user"], now),
+            "response": lambda: -((w + self.policy.patience_s) ** self.policy.ageing) / (r * n**self.policy.wideness),
         }[self.policy.order]()
 
     def first(self, now: int) -> Job | None:
@@ -92,13 +105,16 @@ class Site:
     def start(self, job: Job, now: int) -> None:
         self.waiting.remove(job)
         self.running.append(job)
-        job |= {"start": now, "expected": now + job["planned"], "put_off": 0}
+        job |= {"start": now, "expected": now + job["estimate" if self.policy.sure else "planned"], "put_off": 0}
         if self.policy.order == "fair":
             self.charge(job, now, job["planned"])
 
     def end(self, job: Job) -> None:
         self.running.remove(job)
         self.past.setdefault(job["user"], []).append((job["run"], job["estimate"]))
+        for other in self.waiting:
+            if self.policy.predictor == "alike" and other["user"] == job["user"]:
+                other["planned"] = self.planned(other)
         if self.policy.order == "fair":
             self.charge(job, job["start"] + job["run"], job["run"] - job["planned"])
 
@@ -124,6 +140,9 @@ class Site:
 
     def schedule(self, now: int) -> None:
         self.put_off(now)
+        if self.policy.backfill == "conservative":
+            self.reserve_all(now)
+            return
         while (head := self.first(now)) is not None and fits(head["need"], self.free()):
             self.start(head, now)
         if head is None or self.policy.backfill == "none":
@@ -135,7 +154,8 @@ class Site:
             "smallest": lambda job: (job["planned"] * self.size(job), job["seq"]),
         }[self.policy.fill]
         while True:
-            late = {job["seq"]: now + job["planned"] > shadow for job in self.waiting}
+            sure = self.policy.sure and 0 < self.policy.guard_s <= now - head["submit"]
+            late = {job["seq"]: now + job["estimate" if sure else "planned"] > shadow for job in self.waiting}
             may = [
                 job for job in self.waiting
                 if job is not head and fits(job["need"], self.free()) and (not late[job["seq"]] or fits(job["need"], extra))
@@ -147,11 +167,44 @@ class Site:
             self.start(job, now)
 
 
+    def free_at(self, then: int, now: int) -> list[int]:
+        room = self.free()
+        for job in self.running:
+            if max(job["expected"], now + 1) <= then:
+                room = [r + n for r, n in zip(room, job["need"], strict=True)]
+        for job in self.waiting:
+            if job.get("reserved") is not None:
+                begin = max(job["reserved"], now)
+                if begin <= then < begin + max(job["planned"], 1):
+                    room = minus(room, job["need"])
+        return room
+
+    def reserve_all(self, now: int) -> None:
+        """Each job in turn: the first instant from which it fits for as long as it is planned, all others' reservations standing."""
+        able = [job for job in self.waiting if fits(job["need"], self.capacity)]
+        for job in sorted(able, key=lambda job: (self.score(job, now), job["seq"])):
+            job["reserved"] = None
+            times = {now, *(max(r["expected"], now + 1) for r in self.running)}
+            for other in self.waiting:
+                if other.get("reserved") is not None:
+                    begin = max(other["reserved"], now)
+                    times |= {begin, begin + max(other["planned"], 1)}
+            job["reserved"] = next(
+                then for then in sorted(times)
+                if all(fits(job["need"], self.free_at(t, now)) for t in times if then <= t < then + max(job["planned"], 1))
+            )  # fmt: skip
+        for job in [job for job in self.waiting if job.get("reserved") == now]:
+            self.start(job, now)
+        self.wake = min((job["reserved"] for job in self.waiting if job.get("reserved") is not None), default=None)
+
+
 def simulate(jobs: list[Job], capacity: list[int], policy: Policy) -> list[int]:
     """Starts of jobs, which are in order of submit; -1 for never."""
     site, left, now = Site(capacity, policy), list(jobs), 0
     while True:
         times = [job["start"] + job["run"] for job in site.running] + [job["submit"] for job in left[:1]]
+        times += [] if site.wake is None else [site.wake]
+        site.wake = None
         if not times:
             return [job.get("start", -1) for job in jobs]
         now = min(times)
