@@ -63,7 +63,7 @@ def _log(name: str, outcomes: Sequence[Mapping[str, Any]], found: Sequence[Mappi
         "wait": _tails(drawn, styles, "wait"), "slowdown": _tails(drawn, styles, "slowdown"), "loads": _loads(groups, styles),
         "time": [{"label": label, "style": styles[label], "svg": _time(o, styles[label], start, span)} for label, o in by_label.items() if o],
         "gantt": [{"label": label, "style": styles[label], "svg": _gantt(o, start), "jobs": o["gantt"]["jobs"]} for label, o in by_label.items() if o],
-        "window": plain[0]["window"], "sites": [s for o in plain if "sites" in o for s in [_sites(o)]],
+        "window": plain[0]["window"], "sites": [_sites(o) for o in by_label.values() if o and any(s["alone"] != s["network"] for s in o.get("sites", ()))],
     }  # fmt: skip
 
 
