@@ -171,12 +171,12 @@ def choose_next(st: State, s: int, now: int, after: int) -> int:
     x0, q0 = 0.0, 0
     if after >= 0:
         a = slot_at(st, after)
-        x0, q0 = _score(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
+        x0, q0 = score_of(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
     b = first(m, p, s)
     while b >= 0:
         for slot in range(b * B, b * B + m[blocks + b * row + COUNT]):
             a = slot_at(st, slot)
-            x, q = _score(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
+            x, q = score_of(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
             behind = after < 0 or x > x0 or (x == x0 and q > q0)
             if behind and (best < 0 or x < lowest or (x == lowest and q < seq)):
                 best, lowest, seq = int(slot), x, q
