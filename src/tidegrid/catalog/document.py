@@ -130,6 +130,7 @@ class Application:
     restart: Restart | None = None
     needs: Needs = field(default_factory=Needs)
     progress_in: str = ""
+    progress_of: str = ""
 
     @property
     def short(self) -> str:
@@ -271,6 +272,7 @@ def _build(doc: Doc, hashes: Mapping[str, str], *, stored: bool = False) -> Appl
         restart=recipe,
         needs=needs,
         progress_in=body.get("progress_in", ""),
+        progress_of=body.get("progress_of", ""),
     )
 
 
@@ -324,8 +326,12 @@ def _names(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> None:
             problems.append(doc.problem(("progress",), "needs one group (percent) or two (done, of)"))
     except re.error as e:
         problems.append(doc.problem(("progress",), f"not a regular expression: {e}"))
-    if "progress_in" in body and "progress" not in body:
-        problems.append(doc.problem(("progress_in",), "there is no progress, the expression to look for in it"))
+    for key in ("progress_in", "progress_of"):
+        if key in body and "progress" not in body:
+            problems.append(doc.problem((key,), "there is no progress, the expression to look for"))
+    of = body.get("progress_of")
+    if of is not None and body["params"].get("properties", {}).get(of, {}).get("type") not in ("integer", "number"):
+        problems.append(doc.problem(("progress_of",), f"{of} is no number among the parameters"))
     software = body.get("software", {})
     if {"command", "variants"} <= set(software):
         problems.append(doc.problem(("software", "command"), "stands beside variants: make it one of them"))

@@ -156,6 +156,7 @@ SCHEMA: dict[str, Any] = {
         "checkpoint_every": _AMOUNT,
         "progress": {"type": "string", "maxLength": 300},
         "progress_in": {"type": "string", "pattern": _RELATIVE},
+        "progress_of": {"type": "string", "minLength": 1, "maxLength": 64},
         "tests": {
             "type": "array",
             "maxItems": 100,
