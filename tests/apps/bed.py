@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from tidegrid.launch.testbed.network import describe, install_keys
 ROOT = Path(__file__).resolve().parent.parent.parent
 EMBEDDED, SLURM = "here/cpu", "alpha/cpu"
 PLACES = {"embedded": EMBEDDED, "slurm": SLURM}
-# Programs by the name that documents have for them, and Debian's package.
+# Programs by the name that documents have for them -> Debian's package.
 PROGRAMS = {
     "lmp": "lammps", "gmx_mpi": "gromacs", "pw.x": "quantum-espresso", "icoFoam": "openfoam", "hpcc": "hpcc", "Rscript": "r-base-core",
 }  # fmt: skip
@@ -38,8 +39,9 @@ class Bed:
 
 
 def installed() -> dict[str, str]:
-    """What this machine has, as a network file's `software` says it."""
+    """What this machine has, as a network file's `software` says it. python: one that has numpy, which a centre's own often lacks."""
     found = {name: str(path) for name in PROGRAMS if (path := packages.find(name))}
+    found["python"] = sys.executable
     return found | ({"python-jax": str(JAX)} if JAX.exists() else {})
 
 
