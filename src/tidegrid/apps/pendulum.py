@@ -5,17 +5,17 @@ import json
 import math
 
 
-def mean(a, b):
+def mean(a: float, b: float) -> float:
     """Arithmetic-geometric mean."""
     while abs(a - b) > 1e-15 * a:
         a, b = (a + b) / 2, math.sqrt(a * b)
     return a
 
 
-def quarter(amplitude, dt):
+def quarter(amplitude: float, dt: float) -> float:
     """Time from the turning point to the first zero, in units of sqrt(l/g)."""
 
-    def slope(x, v):
+    def slope(x: float, v: float) -> "tuple[float, float]":
         return v, -math.sin(x)
 
     t, x, v = 0.0, amplitude, 0.0
@@ -39,7 +39,7 @@ def quarter(amplitude, dt):
         t, x, v = t + dt, nx, nv
 
 
-def main():
+def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--first", type=float, required=True)
     p.add_argument("--step", type=float, required=True)

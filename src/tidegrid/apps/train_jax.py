@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,27 +13,27 @@ import numpy as np
 B1, B2, EPS = 0.9, 0.999, 1e-8
 
 
-def first(key, width):
+def first(key: Any, width: int) -> Any:
     sizes = [2, width, width, 1]
     keys = jax.random.split(key, len(sizes) - 1)
     return [
         (jax.random.normal(k, (a, b)) * jnp.sqrt(2.0 / a), jnp.zeros(b))
-        for k, a, b in zip(keys, sizes[:-1], sizes[1:])
+        for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=True)
     ]
 
 
-def predict(params, x):
+def predict(params: Any, x: Any) -> Any:
     for w, b in params[:-1]:
         x = jnp.tanh(x @ w + b)
     w, b = params[-1]
     return (x @ w + b)[:, 0]
 
 
-def loss(params, x, y):
+def loss(params: Any, x: Any, y: Any) -> Any:
     return jnp.mean((predict(params, x) - y) ** 2)
 
 
-def adam(params, grads, state, rate, _):
+def adam(params: Any, grads: Any, state: Any, rate: float, _: float) -> Any:
     m, v, t = state
     t = t + 1
     m = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, m, grads)
@@ -41,27 +42,28 @@ def adam(params, grads, state, rate, _):
     return jax.tree.map(step, params, m, v), (m, v, t)
 
 
-def sgd(params, grads, state, rate, momentum):
+def sgd(params: Any, grads: Any, state: Any, rate: float, momentum: float) -> Any:
     m, v, t = state
     m = jax.tree.map(lambda m, g: momentum * m + g, m, grads)
     return jax.tree.map(lambda p, m: p - rate * m, params, m), (m, v, t + 1)
 
 
-def save(path, epoch, everything):
+def save(path: str, epoch: int, everything: Any) -> None:
     """Under another name first: a checkpoint that has its name is whole."""
     leaves = jax.tree.leaves(everything)
     with open(path + ".tmp", "wb") as file:
-        np.savez(file, epoch=epoch, **{f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)})
+        arrays: Any = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        np.savez(file, epoch=epoch, **arrays)
     os.replace(path + ".tmp", path)
 
 
-def load(path, like):
+def load(path: str, like: Any) -> Any:
     with np.load(path) as found:
         leaves = [jnp.asarray(found[f"leaf{i}"]) for i in range(len(jax.tree.leaves(like)))]
         return int(found["epoch"]), jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def main():
+def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
     for name in ("epochs", "samples", "batch", "width", "seed", "checkpoint-epochs"):
         p.add_argument("--" + name, type=int, required=True)
@@ -81,17 +83,17 @@ def main():
     update = adam if a.optimizer == "adam" else sgd
     n = a.samples // batch
 
-    @jax.jit
-    def epoch(params, state, key):
+    def epoch(params: Any, state: Any, key: Any) -> Any:
         order = jax.random.permutation(key, a.samples)[: n * batch].reshape(n, batch)
 
-        def one(carry, rows):
+        def one(carry: Any, rows: Any) -> Any:
             params, state = carry
             grads = jax.grad(loss)(params, x[rows], y[rows])
             return update(params, grads, state, a.learning_rate, a.momentum), None
 
         return jax.lax.scan(one, (params, state), order)[0]
 
+    step = jax.jit(epoch)
     initial = float(loss(params, x, y))
     begin = 0
     if a.resume:
@@ -99,7 +101,7 @@ def main():
         print(f"goes on behind epoch {begin}", flush=True)
     began = time.perf_counter()
     for e in range(begin, a.epochs):
-        params, state = epoch(params, state, jax.random.fold_in(key, e))
+        params, state = step(params, state, jax.random.fold_in(key, e))
         if (e + 1) % a.checkpoint_epochs == 0:
             save("train.npz", e + 1, (params, state))
         if (e + 1) % max(1, a.epochs // 20) == 0:
