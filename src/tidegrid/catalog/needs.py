@@ -135,6 +135,11 @@ def _value(path: Path, value: int | str, values: Mapping[str, Any], app: str, le
         ) from None  # fmt: skip
 
 
+def plain(given: Mapping[str, Any]) -> dict[str, int]:
+    """Amounts by the document's names -> whole numbers by those of `Resources`. ValueError where one is none."""
+    return {ORDER[k]: _AMOUNTS[k](v) if k in _AMOUNTS else int(v) for k, v in given.items()}
+
+
 def read(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> Needs:
     """Of a document whose form the schema has accepted; what else is wrong joins `problems`."""
     given = body.get("resources", {})
