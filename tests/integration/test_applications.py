@@ -14,6 +14,7 @@ import pytest
 from tests.parts.platform import NETWORK
 from tests.parts.served_platform import World, served_platform
 
+from tidegrid.apps import documents
 from tidegrid.cli import main
 from tidegrid.client import Tide
 from tidegrid.control import catalogue
@@ -222,3 +223,12 @@ def test_how_far_a_running_job_is(call: Call, document: Path, stage: Stage) -> N
         assert tide.progress(job)["percent"] is None
         sweep = tide.submit("pendulum-sweep", array="0-2")
         assert tide.wait(sweep.id, timeout=60).succeeded and tide.progress(sweep.id)["percent"] == 100
+
+
+def test_what_needs_no_installation_passes_its_own_tests(call: Call) -> None:
+    """The others do in `make test-real`."""
+    apps = [a.id for a in documents() if not a.software.needed and a.tests]
+    assert {"command", "script", "python", "md-lj", "pendulum-sweep", "summarise"} <= set(apps)
+    found = [o for name in apps for o in call("apps", "test", name)]
+    assert [o for o in found if not o["passed"]] == []
+    assert {o["app"] for o in found if o["values"]} == set(apps), "a number of each is checked"
