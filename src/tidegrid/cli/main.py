@@ -15,6 +15,7 @@ import typer
 from tidegrid import __version__
 from tidegrid.cli import (
     accounts,
+    apps,
     context,
     files,
     incidents,
@@ -45,7 +46,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (launching, network, incidents, servers, steering, replay, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed, trace, sweep, simulate):
+for module in (launching, network, incidents, servers, steering, replay, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed, trace, sweep, simulate, apps):
     module.register(app)
 
 INTERRUPTED = 130
