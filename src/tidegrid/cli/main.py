@@ -20,6 +20,7 @@ from tidegrid.cli import (
     incidents,
     jobs,
     launching,
+    machine_card,
     money,
     network,
     secret,
@@ -40,7 +41,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (launching, network, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed):
+for module in (launching, machine_card, network, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed):
     module.register(app)
 
 INTERRUPTED = 130
