@@ -15,6 +15,7 @@ import typer
 from tidegrid import __version__
 from tidegrid.cli import (
     accounts,
+    apps,
     context,
     files,
     incidents,
@@ -41,7 +42,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (launching, machine_card, network, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed):
+for module in (
+    launching, machine_card, network, apps, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts,
+    secret, testbed,
+):  # fmt: skip
     module.register(app)
 
 INTERRUPTED = 130
