@@ -226,6 +226,7 @@ class Platform(Applications, Settlement, SiteAccounts, Sites):
             for c in body.get("candidates", []):
                 c.pop("cost", None)
                 c.pop("score", None)  # the cost is part of it
+                c.get("terms", {}).pop("cost", None)
         return {
             "at": views.when(d["at"]),
             "chosen": d["chosen"],

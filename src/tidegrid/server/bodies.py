@@ -85,7 +85,12 @@ class Submission(Body):
     project: Name = "default"
     resources: ResourcesBody = ResourcesBody()
     constraints: ConstraintsBody = ConstraintsBody()
-    objective: Literal["balanced", "cheapest", "fastest", "deadline", "budget"] = "balanced"
+    objective: Literal["balanced", "cheapest", "fastest", "deadline", "budget", "patient"] | None = Field(
+        default=None, description="default: as its kind of work has it, else balanced"
+    )
+    work: Literal["batch", "interactive", "may_wait", "training"] | None = Field(
+        default=None, description="what kind of work it is; default: the application's"
+    )
     array: Array = Field(default="", description="task numbers and throttle: `0-9%3`")
     after_ok: list[JobId] = Field(default=[], max_length=1000)
     after_any: list[JobId] = Field(default=[], max_length=1000)
