@@ -16,6 +16,7 @@ from tidegrid.connectors.contract import SiteRefused, SiteUnsure
 from tidegrid.control import accounts, failover, health, incidents, intake, network_file, servers, views
 from tidegrid.control.applications import Applications
 from tidegrid.control.context import Context
+from tidegrid.control.installed import Installed
 from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
 from tidegrid.control.settlement import Settlement
@@ -37,7 +38,7 @@ View = dict[str, Any]
 MAX_BULK = 1000
 
 
-class Platform(Applications, Settlement, SiteAccounts, Sites):
+class Platform(Applications, Settlement, SiteAccounts, Sites, Installed):
     """Everything below the server. The loops run beside it (`control.loops`)."""
 
     def __init__(self, ctx: Context, picture: Picture, staging: Staging) -> None:

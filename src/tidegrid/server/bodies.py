@@ -193,6 +193,22 @@ class DiscoverBody(Body):
     qos: Label = ""
 
 
+class InstallationBody(Body):
+    """A state that an operator knows; verified and failed are what acceptance tests say."""
+
+    state: Literal["wanted", "installed", "verified", "tuned", "failed", "withdrawn"]
+    reason: Label = ""
+
+
+class VerifyBody(Body):
+    """partitions: `cluster` or `cluster/partition`, by default wherever the application is; tests: by name, by default all; runs: of each,
+    for a speed with a spread."""
+
+    partitions: list[Place] = Field(default=[], max_length=200)
+    tests: list[Label] = Field(default=[], max_length=100)
+    runs: Annotated[int, Field(ge=1, le=50, strict=True)] = 1
+
+
 class CheckBody(Body):
     """wait_s: how long a trial may wait in the queue; document: a network file that describes the cluster, by default the one
     in force."""

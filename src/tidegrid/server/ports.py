@@ -110,6 +110,32 @@ class Platform(Protocol):
 
     async def incident(self, actor: Actor, incident_id: str) -> View: ...
 
+    async def installations(
+        self, actor: Actor, *, app: str | None = None, partition: str | None = None, state: str | None = None
+    ) -> list[View]: ...
+
+    async def installation_set(self, actor: Actor, app: str, place: str, state: str, reason: str = "") -> View: ...
+
+    async def installation_history(
+        self, actor: Actor, app: str, place: str, *, limit: int = 50, after: str | None = None
+    ) -> tuple[list[View], str | None]: ...
+
+    async def verify(
+        self, actor: Actor, app: str, *, partitions: Sequence[str] = (), tests: Sequence[str] = (), runs: int = 1
+    ) -> list[View]: ...
+
+    async def trials(
+        self, actor: Actor, *, app: str | None = None, kind: str | None = None, limit: int = 100, after: str | None = None
+    ) -> tuple[list[View], str | None]: ...
+
+    async def machine_cards(self, actor: Actor) -> list[View]: ...
+
+    async def machine_card(
+        self, actor: Actor, place: str, *, limit: int = 1, after: str | None = None
+    ) -> tuple[list[View], str | None]: ...
+
+    async def machine_card_measure(self, actor: Actor, place: str) -> View: ...
+
     async def usage(
         self, actor: Actor, *, org: str | None = None, job_id: str | None = None, limit: int = 100,
         after: str | None = None, corrections: bool = False,

@@ -8,7 +8,9 @@ from tidegrid.server.routes import (
     files,
     health,
     incidents,
+    installations,
     jobs,
+    machine_cards,
     money,
     network,
     servers,
@@ -16,7 +18,7 @@ from tidegrid.server.routes import (
 )
 
 ROUTERS = (
-    health.router, jobs.router, files.router, catalog.router, discovery.router, network.router, incidents.router, servers.router, money.router, events.router, accounts.router,
+    health.router, jobs.router, files.router, catalog.router, installations.router, machine_cards.router, discovery.router, network.router, incidents.router, servers.router, money.router, events.router, accounts.router,
     site_accounts.router,
 )  # fmt: skip
 PREFIX = "/api/v1"
