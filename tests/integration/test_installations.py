@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.parts.platform import NETWORK, Running, running, shell
 
-from tidegrid.domain.errors import Conflict, NotFound
+from tidegrid.domain.errors import Conflict, InvalidInput, NotFound
 
 APP = """
 id: {id}
@@ -122,7 +122,8 @@ async def test_where_verification_is_required_nothing_else_takes_jobs_and_anothe
         await add(net)
         offered = await net.platform.offers(net.acme, {"app": "solve"})
         assert offered["offers"] == [] and {"not_verified": 1, "not_installed": 1}.items() <= offered["refusals"].items()
-        assert (await net.platform.offers(net.acme, shell("true")))["offers"]  # what has no tests is not asked for them
+        plain = await net.platform.submit(net.acme, shell("true"), None)  # what needs no software is not asked for tests
+        assert (await net.wait(plain["id"]))[0]["state"] == "succeeded"
         await judged(net, await net.platform.verify(net.operator, "solve"))
         job = await net.platform.submit(net.acme, {"app": "solve"}, None)
         assert (await net.wait(job["id"]))[0]["state"] == "succeeded"
@@ -208,3 +209,61 @@ async def test_a_partition_is_measured_by_a_job_and_its_cards_are_kept(tmp_path:
         assert snapshot.software.card[at, 3] == values["bandwidth_triad_1"]["value"]
         with pytest.raises(NotFound, match="no partition"):
             await net.platform.machine_card_measure(net.operator, "north/gpu")
+
+
+ARM = """
+  west:
+    site: shanghai
+    connector: {kind: embedded, kill_grace_s: 1}
+    supply: {kind: co_built, marginal_core_hour: 0.005}
+    prices: {core_hour: 0.02}
+    partitions:
+      arm: {arch: aarch64, nodes: 1, cores: 2, memory: 2 GiB}
+accounts:
+"""
+
+
+@in_a_loop
+async def test_the_porting_board_ranks_what_customers_used_and_were_refused(tmp_path: Path) -> None:
+    tool = solver(tmp_path, "tool", 'echo "{\\"n\\": $1}"; sleep 0.5')
+    text = network(tool, tool).replace("\naccounts:\n", ARM, 1)
+    async with running(tmp_path / "home", network=text) as net:
+        await add(net)
+        await add(net, id="unasked")
+        assert await net.platform.porting(net.operator) == []
+        job = await net.platform.submit(net.acme, {"app": "solve", "resources": {"cores": 2}}, None)
+        await net.wait(job["id"])
+        with pytest.raises(InvalidInput, match="do not have the application"):
+            await net.platform.submit(net.rival, {"app": "solve", "constraints": {"arch": ["aarch64"]}}, None)
+        with pytest.raises(InvalidInput, match="have another architecture"):
+            await net.platform.submit(net.rival, {"app": "solve", "constraints": {"arch": ["riscv64"]}}, None)
+        with pytest.raises(InvalidInput):  # too large for any machine: no demand for porting
+            await net.platform.submit(net.rival, {"app": "solve", "resources": {"cores": 64}}, None)
+
+        async def use() -> dict[str, dict[str, Any]]:
+            return {i["arch"]: i for i in await net.platform.porting(net.operator)}
+
+        async with asyncio.timeout(20):
+            while not (await use())["aarch64"]["used_core_hours"]:
+                await asyncio.sleep(0.2)
+        found = await use()
+        arm, riscv = found["aarch64"], found["riscv64"]
+        assert (arm["state"], arm["place"], arm["rank"], arm["speed_tier"]) == ("candidate", "west/arm", 1, "estimated")
+        assert arm["refused_jobs"] == 1 and arm["refused_core_hours"] == pytest.approx(60 / 3600, abs=1e-6)
+        assert {c["org"] for c in arm["customers"]} == {"acme", "rival"} and arm["gain"] > 0 and arm["score"] > 0
+        assert riscv["score"] is None and riscv["refused_jobs"] == 1 and riscv["rank"] == 2
+        assert not any(i["app"] == "unasked" for i in found.values())
+
+        item = await net.platform.porting_add(net.operator, "solve", "aarch64", 3, "acme would pay")
+        with pytest.raises(Conflict, match="on the board already"):
+            await net.platform.porting_add(net.operator, "solve", "aarch64", 3)
+        assert (await use())["aarch64"]["effort_days"] == 3
+        for stage in ("porting", "testing"):
+            await net.platform.porting_move(net.operator, item["id"], state=stage)
+        with pytest.raises(Conflict, match="serves nobody yet"):
+            await net.platform.porting_move(net.operator, item["id"], state="serving")
+        listed = text.replace("  west:\n    site: shanghai\n", f"  west:\n    site: shanghai\n    software: {{solver: {tool}}}\n")
+        await net.platform.network_apply(net.operator, listed, False)
+        served = await net.platform.porting_move(net.operator, item["id"], state="serving", note="done")
+        assert [h["state"] for h in served["history"]] == ["planned", "porting", "testing", "serving"]
+        assert (await use())["aarch64"]["rank"] is None

@@ -25,6 +25,7 @@ from tidegrid.cli import (
     machine_card,
     money,
     network,
+    porting,
     secret,
     servers,
     site_accounts,
@@ -44,7 +45,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for module in (
-    launching, machine_card, network, apps, installed, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts,
+    launching, machine_card, network, apps, installed, porting, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts,
     secret, testbed,
 ):  # fmt: skip
     module.register(app)

@@ -71,6 +71,27 @@ class Software(Calls):
         """Begin to measure a node of a partition; see `wait_trials`. For operators."""
         return self._view("POST", f"/machine-cards/{_place(place)}", retry=False)
 
+    # Porting board, for operators -------------------------------------------------------------------------------------
+
+    def porting(self, *, days: int = 90) -> list[View]:
+        """Items and candidates, highest score first. days: of demand that count."""
+        found: list[View] = self._view("GET", "/porting", params={"days": days})["items"]
+        return found
+
+    def porting_item(self, item: str) -> View:
+        """With its history."""
+        return self._view("GET", f"/porting/{quoted(item)}")
+
+    def add_porting(self, app: str, arch: str, effort_days: float, *, note: str = "") -> View:
+        body = {"app": app, "arch": arch, "effort_days": effort_days, "note": note}
+        return self._view("POST", "/porting", retry=False, json=body)
+
+    def move_porting(self, item: str, **changes: Any) -> View:
+        """changes: state, effort_days, note."""
+        return self._view("POST", f"/porting/{quoted(item)}/move", retry=False, json=changes)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
     def _pages(self, path: str, page: int, **params: Any) -> Iterator[View]:
         after: str | None = None
         while True:

@@ -27,9 +27,9 @@ from tidegrid.domain.ranges import expand
 from tidegrid.rating.rates import Rates, format_price
 from tidegrid.scheduling import labels, placement, runtime
 from tidegrid.scheduling.health import Condition, shown
-from tidegrid.scheduling.placement import Decision, Request
+from tidegrid.scheduling.placement import Decision, Refusal, Request
 from tidegrid.scheduling.snapshot import Health, PartitionRow, Snapshot, need_of
-from tidegrid.store import attempts, clusters, leases, networks
+from tidegrid.store import attempts, clusters, leases, networks, porting
 from tidegrid.store import health as healths
 
 Row = Mapping[Any, Any]
@@ -221,6 +221,7 @@ class Picture:
         out = []
         for i, decision in enumerate(placement.decide(requests, snapshot, k=1)):
             if decision.best is None:
+                await self._unmet(requests[i], decision, snapshot, org_id, wanted[i].spec)
                 details = {"refusals": {str(r): n for r, n in decision.refusals.items()}}
                 if len(wanted) > 1:
                     details["index"] = {"job": i}
@@ -232,6 +233,24 @@ class Picture:
                 )
             out.append(decision.best.hold)
         return out
+
+    async def _unmet(self, request: Request, decision: Decision, snapshot: Snapshot, org_id: int, spec: JobSpec) -> None:
+        """Keep what could run nowhere for want of an installation or an architecture: demand for porting. What could run nowhere
+        anyway is none."""
+        archs = spec.constraints.arch
+        reason = ""
+        if Refusal.NOT_INSTALLED in decision.refusals:
+            anywhere = placement.decide([dataclasses.replace(request, app="")], snapshot, k=1)[0]
+            reason = "not_installed" if anywhere.best is not None else ""
+        if not reason and archs and not set(archs) & set(snapshot.archs):
+            reason = "arch"
+        if not reason:
+            return
+        core_s = spec.resources.cores * spec.resources.nodes * spec.resources.wall_s * request.tasks
+        day, arch = self.ctx.now() // SECOND // 86_400, archs[0] if len(archs) == 1 else ""
+        await self.ctx.write(
+            lambda c: porting.refuse(c, day=day, org_id=org_id, app=spec.app, arch=arch[:32], reason=reason, core_s=core_s)
+        )
 
     async def _whole(self) -> Snapshot:
         snapshot = await self.snapshot()

@@ -18,6 +18,7 @@ from tidegrid.control.applications import Applications
 from tidegrid.control.context import Context
 from tidegrid.control.installed import Installed
 from tidegrid.control.picture import Picture
+from tidegrid.control.porting_board import PortingBoard
 from tidegrid.control.projection import refresh
 from tidegrid.control.settlement import Settlement
 from tidegrid.control.site_accounts import SiteAccounts
@@ -38,7 +39,7 @@ View = dict[str, Any]
 MAX_BULK = 1000
 
 
-class Platform(Applications, Settlement, SiteAccounts, Sites, Installed):
+class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, PortingBoard):
     """Everything below the server. The loops run beside it (`control.loops`)."""
 
     def __init__(self, ctx: Context, picture: Picture, staging: Staging) -> None:

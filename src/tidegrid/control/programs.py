@@ -120,7 +120,7 @@ def _read(conn: Connection, network: Network, asked: frozenset[tuple[str, str]] 
             known.licences[id_, version] = tuple(sorted(app.licences.items()))
         here = _places(app, current.get(id_) == version, network, recorded, runs.get((id_, version), {}))
         places += here
-        if not (app.software.needed or any(p.kept for p in here) or (network.verified == "require" and app.tests)):
+        if not (app.software.needed or any(p.kept for p in here)):
             continue
         name = id_ if current.get(id_) == version else f"{id_}@{version}"
         known.names[id_, version] = name
@@ -131,7 +131,7 @@ def _read(conn: Connection, network: Network, asked: frozenset[tuple[str, str]] 
             {p.name: (p.speed.relative, p.speed.n, float("nan") if p.speed.spread is None else p.speed.spread)
              for p in here if p.speed is not None and p.speed.relative is not None},
             tested=bool(app.tests),
-            strict=bool(app.tests) and network.verified == "require",
+            strict=app.software.needed and bool(app.tests) and network.verified == "require",
         )  # fmt: skip
     known.cards.update(_cards(conn))
     return Known(tuple(places), known.installed, known.rows, known.cards, known.names, known.licences)

@@ -209,6 +209,27 @@ class VerifyBody(Body):
     runs: Annotated[int, Field(ge=1, le=50, strict=True)] = 1
 
 
+Days = Annotated[float, Field(ge=0.1, le=10_000, allow_inf_nan=False, description="person-days")]
+Arch = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=32)]
+
+
+class PortingBody(Body):
+    """An application for an architecture that it does not run on."""
+
+    app: Name
+    arch: Arch
+    effort_days: Days
+    note: Label = ""
+
+
+class PortingMoveBody(Body):
+    """What is left out stays as it is."""
+
+    state: Literal["planned", "installing", "porting", "testing", "tuning", "serving", "dropped"] | None = None
+    effort_days: Days | None = None
+    note: Label | None = None
+
+
 class CheckBody(Body):
     """wait_s: how long a trial may wait in the queue; document: a network file that describes the cluster, by default the one
     in force."""

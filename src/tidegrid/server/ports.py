@@ -136,6 +136,16 @@ class Platform(Protocol):
 
     async def machine_card_measure(self, actor: Actor, place: str) -> View: ...
 
+    async def porting(self, actor: Actor, *, days: int = 90) -> list[View]: ...
+
+    async def porting_add(self, actor: Actor, app: str, arch: str, effort_days: float, note: str = "") -> View: ...
+
+    async def porting_move(
+        self, actor: Actor, item: str, *, state: str | None = None, effort_days: float | None = None, note: str | None = None
+    ) -> View: ...
+
+    async def porting_item(self, actor: Actor, item: str, *, days: int = 90) -> View: ...
+
     async def usage(
         self, actor: Actor, *, org: str | None = None, job_id: str | None = None, limit: int = 100,
         after: str | None = None, corrections: bool = False,

@@ -13,12 +13,13 @@ from tidegrid.server.routes import (
     machine_cards,
     money,
     network,
+    porting,
     servers,
     site_accounts,
 )
 
 ROUTERS = (
-    health.router, jobs.router, files.router, catalog.router, installations.router, machine_cards.router, discovery.router, network.router, incidents.router, servers.router, money.router, events.router, accounts.router,
+    health.router, jobs.router, files.router, catalog.router, installations.router, machine_cards.router, porting.router, discovery.router, network.router, incidents.router, servers.router, money.router, events.router, accounts.router,
     site_accounts.router,
 )  # fmt: skip
 PREFIX = "/api/v1"
