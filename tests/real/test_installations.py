@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.parts.platform import NETWORK, running
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 
 def test_lammps_is_verified_by_its_energy_and_a_wrong_one_fails(tmp_path: Path) -> None:
@@ -39,5 +39,23 @@ def test_lammps_is_verified_by_its_energy_and_a_wrong_one_fails(tmp_path: Path) 
             assert -2.29 < values["energy_per_atom"] < -2.27
             refused = await net.platform.offers(net.acme, {"app": "lammps-melt"})
             assert [o["partition"] for o in refused["offers"]] == ["north/cpu"] and refused["refusals"]["not_verified"] == 1
+
+    asyncio.run(main())
+
+
+def test_the_probe_runs_as_a_job_and_its_card_is_in_the_picture(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path / "home") as net:
+            begun = await net.platform.machine_card_measure(net.operator, "east/cpu")
+            await net.wait(begun["job"], timeout=110)
+            async with asyncio.timeout(20):
+                while not (cards := await net.platform.machine_cards(net.operator)):
+                    await asyncio.sleep(0.2)
+            card = cards[0]["card"]
+            assert card["cpu_s"] < 30 and card["values"]["peak_dp_core"]["tier"] == "measured"
+            snapshot = await net.platform.picture.snapshot()
+            assert snapshot is not None
+            row = snapshot.software.card[snapshot.partitions.index("east/cpu")]
+            assert row[0] == card["values"]["peak_dp_core"]["value"] and all(x > 0 for x in row)
 
     asyncio.run(main())
