@@ -165,6 +165,7 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ],
     ("GET", "/installations/{app}/{cluster}/{partition}/history"): [_get("/installations/script/north/cpu/history", 200)],
     ("POST", "/apps/{app}/verifications"): [_post("/apps/md-lj/verifications", 403, {})],
+    ("GET", "/licences"): [_get("/licences", 200)],
     ("GET", "/trials"): [_get("/trials", 403), _get("/trials", 403, kind="card")],
     ("GET", "/machine-cards"): [_get("/machine-cards", 200)],
     ("GET", "/machine-cards/{cluster}/{partition}"): [_get("/machine-cards/north/cpu", 200)],

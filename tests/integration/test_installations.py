@@ -175,10 +175,14 @@ async def test_licences_are_held_to_the_end_of_a_job_and_the_next_one_waits_for_
         assert waiting["state"] == "pending" and waiting["reason"].endswith("2 have no licence free for it now")
         explained = await net.platform.explain(net.acme, first["id"])
         assert explained["decisions"][0]["licences"] == {"mech": 2}
+        (pool,) = await net.platform.licences(net.operator)
+        assert (pool["used"], pool["free"], pool["holders"]) == (2, 0, [{"org": "acme", "count": 2}])
+        assert (await net.platform.licences(net.rival))[0]["holders"] is None
         (tmp_path / "go").touch()
         ended = await net.wait(first["id"], second["id"])
         assert [j["state"] for j in ended] == ["succeeded", "succeeded"]
         assert ended[1]["started_at"] >= ended[0]["ended_at"]
+        assert (await net.platform.licences(net.operator))[0]["free"] == 2
         with pytest.raises(Exception, match="have not so many licences"):
             await net.platform.submit(net.acme, {"app": "solve", "array": "0-1"}, None)
         array = await net.platform.submit(net.acme, {"app": "solve", "array": "0-1%1"}, None)  # one at a time is enough

@@ -22,6 +22,7 @@ from tidegrid.cli import (
     installed,
     jobs,
     launching,
+    licences,
     machine_card,
     money,
     network,
@@ -48,7 +49,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for module in (
-    launching, machine_card, network, apps, installed, porting, incidents, servers, replay, submit, jobs, watch, files, money, accounts,
+    launching, machine_card, network, apps, installed, licences, porting, incidents, servers, replay, submit, jobs, watch, files, money, accounts,
     site_accounts, secret, testbed, trace, sweep,
 ):  # fmt: skip
     module.register(app)

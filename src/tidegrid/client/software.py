@@ -59,6 +59,10 @@ class Software(Calls):
                 raise TimeoutError(f"{len(ids) - len(done)} of {len(ids)} trials still run after {timeout} s")
             self._sleep(every)
 
+    def licences(self) -> list[View]:
+        """Pools: how many there are and how many are free."""
+        return self._items("/licences")
+
     def machine_cards(self) -> list[View]:
         """The newest of every partition that has one."""
         return self._items("/machine-cards")

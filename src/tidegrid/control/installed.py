@@ -19,7 +19,7 @@ from tidegrid.control.programs import Known, Place
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.errors import Conflict, InvalidInput, NotFound
 from tidegrid.domain.ids import parse, show
-from tidegrid.store import blobs, events, machine_cards
+from tidegrid.store import blobs, events, licences, machine_cards, orgs
 from tidegrid.store import installations as kept
 from tidegrid.store.scope import Scope
 
@@ -190,6 +190,27 @@ class Installed:
         )  # fmt: skip
         items = [_trial_view(r) for r in rows[:limit]]
         return items, items[-1]["id"] if len(rows) > limit else None
+
+    # Licences ---------------------------------------------------------------------------------------------------------
+
+    async def licences(self, actor: Actor) -> list[View]:
+        """Every pool with what is in use of it; by whom, for operators."""
+        network, _ = await self._network()
+
+        def read(conn: Connection) -> tuple[list[View], dict[int, str]]:
+            return licences.holders(conn), {r["id"]: r["name"] for r in orgs.list_orgs(conn)}
+
+        held, names = await self.ctx.store.read(read)
+        out = []
+        for x in network.licences:
+            mine = [h for h in held if h["pool"] == x.name]
+            used = sum(int(h["count"]) for h in mine)
+            who = [{"org": names.get(h["org_id"], ""), "count": int(h["count"])} for h in mine]
+            out.append(
+                {"name": x.name, "feature": x.feature, "count": x.count, "used": used, "free": max(0, x.count - used),
+                 "at": list(network.served(x)), "holders": who if actor.is_operator else None}
+            )  # fmt: skip
+        return out
 
     # Machine cards ----------------------------------------------------------------------------------------------------
 

@@ -351,6 +351,27 @@ class TrialPage(TrialList):
     next: str | None = None
 
 
+class LicenceHolder(View):
+    org: str
+    count: int
+
+
+class Licence(View):
+    """A pool of licences that count together. holders: for operators."""
+
+    name: str
+    feature: str
+    count: int
+    used: int = Field(description="by attempts that were placed and have not ended")
+    free: int
+    at: list[str] = Field([], description="partitions that it serves")
+    holders: list[LicenceHolder] | None = None
+
+
+class LicenceList(View):
+    items: list[Licence]
+
+
 class MachineCard(View):
     """What a node of a partition can do. card: {schema, host, cpu_s, values: {name: {value, unit, tier, error, n, note}}}."""
 

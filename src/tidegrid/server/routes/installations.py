@@ -55,6 +55,12 @@ async def verify(app: App, body: VerifyBody, platform: Network, actor: WritesNet
     return {"items": await platform.verify(actor, app, partitions=body.partitions, tests=body.tests, runs=body.runs)}
 
 
+@router.get("/licences", response_model=views.LicenceList)
+async def licences(platform: Network, actor: ReadsCatalog) -> Any:
+    """Pools of licences, how many there are, and how many are free."""
+    return {"items": await platform.licences(actor)}
+
+
 @router.get("/trials", response_model=views.TrialPage)
 async def trials(
     platform: Network,
