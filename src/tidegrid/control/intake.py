@@ -20,6 +20,7 @@ from tidegrid.domain.ids import parse, show
 from tidegrid.domain.job import Constraints, InputFile, JobSpec, JobState, Resources, SiteOptions
 from tidegrid.domain.ranges import MAX_TASKS, compress, parse_array
 from tidegrid.ledger.holds import insufficient
+from tidegrid.scheduling import labels
 from tidegrid.store import blobs, events, jobs, orgs
 from tidegrid.store.scope import Scope
 
@@ -50,7 +51,8 @@ def parse_body(body: Body, application: Application, inputs: Inputs = Inputs()) 
     """InvalidInput with a stable code where a field is wrong; parameters are checked by the application's schema. inputs: how much
     it is given, for what the application computes of that."""
     params = application.validate(dict(body.get("params") or {}))
-    resources = _resources(body.get("resources") or {}, application, params, inputs)
+    work = str(body.get("work") or application.work)
+    resources = labels.apply(work, _resources(body.get("resources") or {}, application, params, inputs))
     constraints = body.get("constraints") or {}
     array = str(body.get("array") or "")
     tasks, throttle = parse_array(array) if array else ((0,), 0)
@@ -64,7 +66,7 @@ def parse_body(body: Body, application: Application, inputs: Inputs = Inputs()) 
         project=str(body.get("project") or "default"),
         resources=resources,
         constraints=Constraints(**{k: tuple(constraints.get(k) or ()) for k in Constraints.__slots__}),
-        objective=str(body.get("objective") or "balanced"),
+        objective=str(body.get("objective") or labels.objective(work)),
         array=compress(tasks) if array else "",
         throttle=throttle,
         after_ok=_jobs(body.get("after_ok")),
@@ -77,6 +79,8 @@ def parse_body(body: Body, application: Application, inputs: Inputs = Inputs()) 
         held=bool(body.get("held")),
         site=SiteOptions(**{k: v for k, v in (body.get("site") or {}).items() if v}),
         checkpoint_every_s=_every(body, application),
+        work=work,
+        trial=bool(body.get("trial")),  # the platform's own word: the API takes no such field
     )
     for name in spec.env:
         if not name.replace("_", "a").isalnum() or name[0].isdigit() or name.startswith("TIDE_"):

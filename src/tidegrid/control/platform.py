@@ -16,7 +16,9 @@ from tidegrid.connectors.contract import SiteRefused, SiteUnsure
 from tidegrid.control import accounts, failover, health, incidents, intake, network_file, replay, servers, views
 from tidegrid.control.applications import Applications
 from tidegrid.control.context import Context
+from tidegrid.control.installed import Installed
 from tidegrid.control.picture import Picture
+from tidegrid.control.porting_board import PortingBoard
 from tidegrid.control.projection import refresh
 from tidegrid.control.settlement import Settlement
 from tidegrid.control.site_accounts import SiteAccounts
@@ -38,7 +40,7 @@ View = dict[str, Any]
 MAX_BULK = 1000
 
 
-class Platform(Applications, Settlement, SiteAccounts, Sites):
+class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, PortingBoard):
     """Everything below the server. The loops run beside it (`control.loops`)."""
 
     def __init__(self, ctx: Context, picture: Picture, staging: Staging) -> None:
@@ -228,6 +230,7 @@ class Platform(Applications, Settlement, SiteAccounts, Sites):
             for c in body.get("candidates", []):
                 c.pop("cost", None)
                 c.pop("score", None)  # the cost is part of it
+                c.get("terms", {}).pop("cost", None)
         return {
             "at": views.when(d["at"]),
             "chosen": d["chosen"],
