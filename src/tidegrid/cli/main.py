@@ -17,7 +17,6 @@ from tidegrid.cli import (
     accounts,
     apps,
     context,
-    discovery,
     files,
     incidents,
     installed,
@@ -75,7 +74,6 @@ for module in (
     trace,
     simulate,
     sweep,
-    discovery,
 ):
     module.register(app)
 
