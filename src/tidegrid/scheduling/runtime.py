@@ -21,6 +21,7 @@ from tidegrid.scheduling.traits import Traits, code
 MODELLED_SHARE = 0.5  # of the wall time, where nothing is known: half of it at the median
 ENOUGH = 5  # runs before history alone speaks
 SCHEMA = 1
+MODEL = "gp-1"  # regression and quantiles as they are in `regression`
 WALL_AT, WALL_MARGIN = 0.99, 1.5  # a wall time is proposed at this quantile, so many times as long
 _ANYWHERE = 1  # memory is taken to be the same at every place
 _WALLS = (60, 120, 300, 600, 900, 1200, 1800, 2700, 3600)  # then whole hours
@@ -75,7 +76,8 @@ class Prediction:
     """p50, p90: seconds of one task at each partition, float64[P], never above the wall time; n: runs of the application that were
     learnt; here int64[P]: of them remembered from each partition; error: median of |predicted / came - 1| of the last predictions, NaN
     before there are any; source: `history`, `document` or `wall time`; peak_p50_mib, peak_p90_mib: None where no peak is known;
-    wall_s: the limit to propose, None where nothing is known but the limit asked for.
+    wall_s: the limit to propose, None where nothing is known but the limit asked for; own: of the runs, those of the organisation that
+    asks, the only ones that it is told of.
     """
 
     p50: Floats
@@ -87,6 +89,22 @@ class Prediction:
     peak_p50_mib: float | None = None
     peak_p90_mib: float | None = None
     wall_s: int | None = None
+    own: int = 0
+
+    def basis(self) -> dict[str, Any]:
+        """Where the figures come from, as JSON; `runs` is for operators."""
+        error = None if math.isnan(self.error) else round(self.error, 4)
+        return {"source": self.source, "model": MODEL, "runs": self.n, "own_runs": self.own, "typical_error": error}
+
+    def text(self, app: str) -> str:
+        """The same in words, fit for a customer: nothing of the runs of others but what was learnt from them."""
+        if self.source == "wall time":
+            return "run time from the wall time asked for: no run is known yet"
+        if self.source == "document":
+            return f"run time from the document of {app}: no run is known yet"
+        own = f"{self.own} of yours" if self.own else "none of yours"
+        off = "" if math.isnan(self.error) else f", typically {self.error:.0%} off"
+        return f"run time from earlier runs of {app} ({own}){off}"
 
 
 class RunTimes(Protocol):
