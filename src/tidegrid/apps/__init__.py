@@ -44,3 +44,9 @@ def documents() -> list[Application]:
     """Every packaged application, checked."""
     hashes = {name: sha256(name) for name in files()}
     return [parse(text, files=hashes) for _, text in texts()]
+
+
+@cache
+def ids() -> frozenset[str]:
+    """Of every packaged application."""
+    return frozenset(a.id for a in documents())

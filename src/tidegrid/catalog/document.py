@@ -3,8 +3,8 @@
     id: md-lj
     title: {en: …, zh: …}
     params: {…}                       # JSON Schema 2020-12 of an object
-    ui: {steps: {order: 1, label: {en: Steps, zh: 步数}}}
-    resources: {cores: 1, memory: 512 MiB, wall: 10m, max: {cores: 4}}
+    ui: {steps: {order: 1, label: {en: Steps, zh: 步数}}}    # see `ui`
+    resources: {cores: 1, memory: '= 100 + atoms / 500', wall: 10m, max: {cores: 4}}    # numbers or formulas, see `needs`
     software: {command: lmp}          # or {command: {x86_64: lmp, aarch64: lmp_arm}}, {variants: […]}, {embedded: python}
     files: [{path: md_lj.py, package: md_lj.py}]
     script: …                         # Jinja2, see `template`; also `python` and `command` are variables
@@ -14,8 +14,8 @@
     restartable: false
     restart: {checkpoint: [state.cpt], arguments: [-cpi, state.cpt]}    # see `restart`
     checkpoint_every: 15m             # how often it is copied out
-    progress: 'step (\\d+)/(\\d+)'
-    tests: [{name: tiny, params: {…}, expect: [{file: result.json, path: $.drift, max: 1e-3}]}]
+    progress: 'step (\\d+)/(\\d+)'     # in its output, or in the file `progress_in`, see `progress`
+    tests: [{name: tiny, params: {…}, expect: [{file: result.json, path: $.drift, max: 1e-3}]}]    # see `acceptance`
 
 The version is the SHA-256 of the document's canonical JSON, contents of its files included by their own hash.
 """
@@ -27,11 +27,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidegrid.catalog import needs as amounts
 from tidegrid.catalog import params as _params
-from tidegrid.catalog import quantities
+from tidegrid.catalog import quantities, ui
 from tidegrid.catalog import restart as recipes
 from tidegrid.catalog import software as programs
 from tidegrid.catalog.document_schema import SCHEMA
+from tidegrid.catalog.needs import Inputs, Needs
 from tidegrid.catalog.restart import Restart
 from tidegrid.catalog.software import Invocation, Kind, Variant
 from tidegrid.catalog.template import Script, TemplateError, compiled
@@ -41,7 +43,6 @@ from tidegrid.domain.job import Resources
 
 RESERVED = frozenset({"python", "command", "restart"})
 SHORT = 12
-_LIMITED = ("cores", "memory_mib", "gpus", "wall_s", "nodes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +92,22 @@ class Expect:
 
 @dataclass(frozen=True, slots=True)
 class AppTest:
+    """One acceptance test. resources: by the names of `Resources`; array: task numbers, whose files are `<task>/<path>`; inputs:
+    texts of small files by their path."""
+
     name: str
     params: Mapping[str, Any]
     expect: tuple[Expect, ...]
     exit: int = 0
+    resources: Mapping[str, int] = field(default_factory=dict)
+    array: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """A checked document. body: its JSON, from which `from_body` makes it again; version: the hash of that."""
+    """A checked document. body: its JSON, from which `from_body` makes it again; version: the hash of that; resources: what the
+    default parameters need."""
 
     id: str
     version: str
@@ -120,6 +128,9 @@ class Application:
     script: str
     body: Mapping[str, Any]
     restart: Restart | None = None
+    needs: Needs = field(default_factory=Needs)
+    progress_in: str = ""
+    progress_of: str = ""
 
     @property
     def short(self) -> str:
@@ -130,17 +141,12 @@ class Application:
         """Parameters with defaults applied; InvalidInput (params.invalid)."""
         return _params.validate(self.params, params)
 
-    def check_resources(self, wanted: Resources) -> None:
-        """InvalidInput (resources.over_limit) where a request passes the document's limits; all of them named."""
-        over = [
-            f"{name} {getattr(wanted, name)} is above {getattr(self.limits, name)}"
-            for name in _LIMITED
-            if getattr(self.limits, name) and getattr(wanted, name) > getattr(self.limits, name)
-        ]
-        if over:
-            raise InvalidInput(
-                "resources.over_limit", f"{self.id} allows less: {'; '.join(over)}", details={"problems": over}
-            )
+    def resources_for(
+        self, params: Mapping[str, Any], inputs: Inputs = Inputs(), asked: Mapping[str, Any] | None = None
+    ) -> Resources:
+        """What a run with these validated parameters gets: what is asked for (by the names of `Resources`), and for the rest the
+        document's numbers and formulas; all of it within the limits. InvalidInput as `Needs.resolve` has it."""
+        return self.needs.resolve(params, inputs, asked, app=self.id)
 
     def installed(self, arch: str, software: Mapping[str, Any]) -> bool:
         """Whether a cluster with this `software` can run it, or it needs none."""
@@ -200,7 +206,7 @@ def parse(text: str, *, files: Mapping[str, str] | None = None) -> Application:
 
 def from_body(body: Mapping[str, Any]) -> Application:
     """The application whose `body` this is, as stored."""
-    return _build(Doc(dict(body), {(): Mark(1, 1)}), {})
+    return _build(Doc(dict(body), {(): Mark(1, 1)}), {}, stored=True)
 
 
 def _invalid(problems: tuple[Problem, ...] | list[Problem]) -> InvalidInput:
@@ -216,7 +222,8 @@ def _invalid(problems: tuple[Problem, ...] | list[Problem]) -> InvalidInput:
     )
 
 
-def _build(doc: Doc, hashes: Mapping[str, str]) -> Application:
+def _build(doc: Doc, hashes: Mapping[str, str], *, stored: bool = False) -> Application:
+    """stored: it was accepted before, perhaps by an earlier release: what is only good form is not asked for again."""
     problems: list[Problem] = []
     for e in _params.validator(SCHEMA).iter_errors(doc.value):
         unknown = e.validator in ("additionalProperties", "propertyNames")
@@ -225,13 +232,16 @@ def _build(doc: Doc, hashes: Mapping[str, str]) -> Application:
         raise _invalid(problems)
     body = dict(doc.value)
     body["files"] = _files(doc, body, hashes, problems)
-    resources, limits = _resources(doc, body, problems)
+    needs = amounts.read(doc, body, problems)
     for path, message in _params.schema_problems(body["params"]):
         problems.append(doc.problem(("params", *path), message))
     recipe = recipes.read(doc, body, problems)
     _names(doc, body, problems)
+    if not stored:
+        ui.check(doc, body, problems)
+    resources = needs.fixed(needs.default, Resources())
     if not problems:
-        _behaviour(doc, body, problems)
+        resources = _behaviour(doc, body, needs, problems) or resources
     if problems:
         raise _invalid(problems)
     software = body.get("software", {})
@@ -244,7 +254,7 @@ def _build(doc: Doc, hashes: Mapping[str, str]) -> Application:
         params=body["params"],
         ui=body.get("ui", {}),
         resources=resources,
-        limits=limits,
+        limits=needs.fixed(needs.most, Resources(0, 0, 0, "", 0, 0, 0)),
         software=Software(
             {"*": command} if isinstance(command, str) else dict(command),
             software.get("embedded", ""),
@@ -260,17 +270,26 @@ def _build(doc: Doc, hashes: Mapping[str, str]) -> Application:
         script=body["script"],
         body=body,
         restart=recipe,
+        needs=needs,
+        progress_in=body.get("progress_in", ""),
+        progress_of=body.get("progress_of", ""),
     )
 
 
 def _variant(v: Mapping[str, Any]) -> Variant:
-    kind = next((k for k in (Kind.MODULE, Kind.APPTAINER) if k in v), Kind.COMMAND)
+    kind = next((k for k in (Kind.MODULE, Kind.APPTAINER, Kind.SPACK) if k in v), Kind.COMMAND)
     return Variant(v[kind], kind, v.get("command", ""), tuple(v.get("arch", ())))
 
 
 def _test(t: Mapping[str, Any], i: int) -> AppTest:
     expect = tuple(Expect(**e) for e in t.get("expect", ()))
-    return AppTest(t.get("name", f"test {i}"), t.get("params", {}), expect, t.get("exit", 0))
+    asked = {
+        amounts.ORDER[k]: {"memory": quantities.mib, "wall": quantities.seconds}.get(k, int)(v)
+        for k, v in t.get("resources", {}).items()
+    }
+    return AppTest(
+        t.get("name", f"test {i}"), t.get("params", {}), expect, t.get("exit", 0), asked, t.get("array", ""), t.get("inputs", {})
+    )
 
 
 def _files(
@@ -283,37 +302,6 @@ def _files(
             problems.append(doc.problem(("files", i, "package"), f"there is no package file {f['package']!r}"))
         out.append({"path": f["path"], "package": f["package"], "sha256": sha})
     return out
-
-
-def _resources(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> tuple[Resources, Resources]:
-    given = body.get("resources", {})
-
-    def read(values: Mapping[str, Any], path: Path, base: Resources) -> Resources:
-        found: dict[str, Any] = {}
-        for key, name, of in (("memory", "memory_mib", quantities.mib), ("wall", "wall_s", quantities.seconds)):
-            if key in values:
-                try:
-                    found[name] = of(values[key])
-                except ValueError as e:
-                    problems.append(doc.problem((*path, key), str(e)))
-        return Resources(
-            cores=values.get("cores", base.cores),
-            memory_mib=found.get("memory_mib", base.memory_mib),
-            gpus=values.get("gpus", base.gpus),
-            gpu_type=values.get("gpu_type", base.gpu_type),
-            wall_s=found.get("wall_s", base.wall_s),
-            nodes=values.get("nodes", base.nodes),
-            ranks=values.get("ranks", base.ranks),
-            exclusive=values.get("exclusive", base.exclusive),
-        )
-
-    default = read(given, ("resources",), Resources())
-    limits = read(given.get("max", {}), ("resources", "max"), Resources(0, 0, 0, "", 0, 0, 0))
-    for name in _LIMITED:
-        limit = getattr(limits, name)
-        if limit and getattr(default, name) > limit:
-            problems.append(doc.problem(("resources",), f"the default {name} is above the limit {limit}"))
-    return default, limits
 
 
 def _scripts(schema: Mapping[str, Any]) -> frozenset[str]:
@@ -338,12 +326,19 @@ def _names(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> None:
             problems.append(doc.problem(("progress",), "needs one group (percent) or two (done, of)"))
     except re.error as e:
         problems.append(doc.problem(("progress",), f"not a regular expression: {e}"))
+    for key in ("progress_in", "progress_of"):
+        if key in body and "progress" not in body:
+            problems.append(doc.problem((key,), "there is no progress, the expression to look for"))
+    of = body.get("progress_of")
+    if of is not None and body["params"].get("properties", {}).get(of, {}).get("type") not in ("integer", "number"):
+        problems.append(doc.problem(("progress_of",), f"{of} is no number among the parameters"))
     software = body.get("software", {})
     if {"command", "variants"} <= set(software):
         problems.append(doc.problem(("software", "command"), "stands beside variants: make it one of them"))
     for i, v in enumerate(software.get("variants", ())):
-        if {"module", "apptainer"} <= set(v) or not {"module", "apptainer", "command"} & set(v):
-            problems.append(doc.problem(("software", "variants", i), "needs one of command, module, apptainer"))
+        ways = {"module", "apptainer", "spack"} & set(v)
+        if len(ways) > 1 or not (ways or "command" in v):
+            problems.append(doc.problem(("software", "variants", i), "needs one of command, module, apptainer, spack"))
     free = RESERVED if {"command", "variants", "embedded"} & set(software) else {"python", "restart"}
     if "restart" not in body:
         free = free - {"restart"}
@@ -364,8 +359,9 @@ def _names(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> None:
             problems.append(doc.problem(where, "the script never says {{ restart }}, where they would go"))
 
 
-def _behaviour(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> None:
-    """The tests' parameters fit, and the script can be made of them, and of the defaults where these suffice."""
+def _behaviour(doc: Doc, body: Mapping[str, Any], needs: Needs, problems: list[Problem]) -> Resources | None:
+    """The tests' parameters fit, the script can be made of them, and of the defaults where these suffice, and the formulas have
+    values within the limits. What the defaults need; None where they do not suffice."""
     schema, scripts = body["params"], _scripts(body["params"])
     recipe = body.get("restart", {})
     made: list[tuple[Path, Script, list[str]]] = [(("script",), Script(body["script"], scripts), [])]
@@ -373,6 +369,7 @@ def _behaviour(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> No
         made.append((("script",), made[0][1], recipe["arguments"]))
     elif recipe:
         made.append((("restart", "script"), Script(recipe["script"], scripts), []))
+    default: Resources | None = None
     cases: list[tuple[Path, Mapping[str, Any], bool]] = [(("script",), {}, False)]
     cases += [(("tests", i, "params"), t.get("params", {}), True) for i, t in enumerate(body.get("tests", ()))]
     for path, given, must in cases:
@@ -382,8 +379,35 @@ def _behaviour(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> No
             for p in e.details["problems"] if must else ():
                 problems.append(doc.problem(path, f"{p['path']}: {p['message']}"))
             continue
+        where_from = show_path(path) if must else "the defaults"
+        found = _needed(doc, body, path, full, needs, where_from, problems)
+        default = default if must else found
         for where, script, words in made:
             try:
                 script.render({**full, "python": "python3", "command": "command", "restart": words})
             except TemplateError as e:
-                problems.append(doc.problem(where, f"with {show_path(path) if must else 'the defaults'}: {e}"))
+                problems.append(doc.problem(where, f"with {where_from}: {e}"))
+    return default
+
+
+def _needed(
+    doc: Doc, body: Mapping[str, Any], path: Path, full: Mapping[str, Any], needs: Needs, whence: str, problems: list[Problem]
+) -> Resources | None:
+    asked: Mapping[str, int] = {}
+    inputs = Inputs()
+    try:
+        if path[0] == "tests":
+            t = body["tests"][path[1]]
+            asked = _test(t, 0).resources
+            inputs = Inputs(sum(len(x.encode()) for x in t.get("inputs", {}).values()), len(t.get("inputs", {})))
+        return needs.resolve(full, inputs, asked)
+    except ValueError as e:
+        problems.append(doc.problem((*path[:2], "resources"), str(e)))
+    except InvalidInput as e:
+        if e.code == "resources.formula":
+            (p,) = e.details["problems"]
+            problems.append(doc.problem(tuple(p["path"].split(".")), f"with {whence}: {p['message']}"))
+        else:
+            where: Path = (*path[:2], "resources") if asked else ("resources",)
+            problems.append(doc.problem(where, f"with {whence}: {e.message}"))
+    return None

@@ -98,6 +98,9 @@ def wanted(
             made["params"] = values.params(param, found.get("params") or {})
         if upload:
             made["inputs"] = [_input(tide, *origin) for origin in origins]
+        elif origins:
+            local = [Path(source).stat().st_size for _, source in origins if not source.startswith("job-")]
+            made |= {"input_bytes": sum(local), "input_files": len(local)}
         return {k: v for k, v in made.items() if v not in ("", [], {}, None, False)} | (
             {"movable": movable} if movable is not None else {}
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import time
@@ -93,6 +94,10 @@ class Tide(Files, Operations):
         """Why it went where it went."""
         return self._view("GET", f"/jobs/{quoted(job_id)}/explain")
 
+    def progress(self, job_id: str) -> View:
+        """How far it is: {percent, done, of, source}; percent is None where nothing is known."""
+        return self._view("GET", f"/jobs/{quoted(job_id)}/progress")
+
     def cancel(self, job_id: str) -> Job:
         return self._act(job_id, "cancel")
 
@@ -126,6 +131,15 @@ class Tide(Files, Operations):
 
     def app(self, name: str) -> View:
         return self._view("GET", f"/apps/{quoted(name)}")
+
+    def app_versions(self, id: str) -> list[View]:
+        """Every version of an application, the current one first."""
+        return self._items(f"/apps/{quoted(id)}/versions")
+
+    def publish_app(self, document: str, files: Mapping[str, bytes] | None = None, *, dry_run: bool = False) -> View:
+        """Publish an application document (YAML) with the files it names, by those names. For operators."""
+        encoded = {name: base64.b64encode(content).decode() for name, content in (files or {}).items()}
+        return self._view("POST", "/apps", params={"dry_run": str(dry_run).lower()}, json={"document": document, "files": encoded})
 
     def network(self) -> View:
         return self._view("GET", "/network")

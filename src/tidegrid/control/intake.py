@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from tidegrid import ledger
 from tidegrid.catalog.document import Application
+from tidegrid.catalog.needs import Inputs
 from tidegrid.control.context import Context
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.errors import InvalidInput, NotFound
@@ -45,9 +46,11 @@ def body_hash(bodies: Any) -> str:
     return hashlib.sha256(json.dumps(bodies, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def parse_body(body: Body, application: Application) -> Wanted:
-    """InvalidInput with a stable code where a field is wrong; parameters are checked by the application's schema."""
-    resources = _resources(body.get("resources") or {}, application)
+def parse_body(body: Body, application: Application, inputs: Inputs = Inputs()) -> Wanted:
+    """InvalidInput with a stable code where a field is wrong; parameters are checked by the application's schema. inputs: how much
+    it is given, for what the application computes of that."""
+    params = application.validate(dict(body.get("params") or {}))
+    resources = _resources(body.get("resources") or {}, application, params, inputs)
     constraints = body.get("constraints") or {}
     array = str(body.get("array") or "")
     tasks, throttle = parse_array(array) if array else ((0,), 0)
@@ -56,7 +59,7 @@ def parse_body(body: Body, application: Application) -> Wanted:
     spec = JobSpec(
         app=application.id,
         app_version=application.version,
-        params=application.validate(dict(body.get("params") or {})),
+        params=params,
         name=str(body.get("name") or application.id),
         project=str(body.get("project") or "default"),
         resources=resources,
@@ -91,11 +94,8 @@ def _every(body: Body, application: Application) -> int:
     return wanted
 
 
-def _resources(asked: Body, application: Application) -> Resources:
-    base = asdict(application.resources)
-    merged = {**base, **{k: v for k, v in asked.items() if v is not None}}
-    r = Resources(**merged)
-    application.check_resources(r)
+def _resources(asked: Body, application: Application, params: Mapping[str, Any], inputs: Inputs) -> Resources:
+    r = application.resources_for(params, inputs, asked)
     if min(r.cores, r.memory_mib, r.wall_s, r.nodes, r.ranks) < 1 or r.gpus < 0:
         text = "cores, memory_mib, wall_s, nodes and ranks are at least 1, gpus at least 0"
         raise InvalidInput("resources.malformed", text)

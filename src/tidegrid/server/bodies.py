@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 
 from tidegrid.server.fields import (
     Amount,
@@ -103,6 +103,20 @@ class Submission(Body):
     def plain(self) -> dict[str, Any]:
         """For the platform: only what was given, so that an application's defaults are not hidden."""
         return self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+
+
+class OfferBody(Submission):
+    """A job that is asked about only: its inputs need not be there yet."""
+
+    input_bytes: Annotated[int, Field(ge=0, le=1 << 53, strict=True, description="of inputs that are not uploaded yet")] = 0
+    input_files: Annotated[int, Field(ge=0, le=1_000_000, strict=True, description="how many those are")] = 0
+
+
+class ApplicationBody(Body):
+    """An application document (YAML) and the files it names, in base64, by the names that `files[].package` has."""
+
+    document: Annotated[str, Field(min_length=1, max_length=1 << 20)]
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,100}$")], Base64Bytes] = Field(default={}, max_length=100)
 
 
 class SubmissionList(Body):

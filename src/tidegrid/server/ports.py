@@ -6,7 +6,7 @@ A row of another organisation is NotFound: its existence is not told.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,6 +66,16 @@ class Platform(Protocol):
     async def apps(self) -> Sequence[View]: ...
 
     async def app(self, id: str) -> View: ...
+
+    async def app_versions(self, actor: Actor, id: str) -> Sequence[View]: ...
+
+    async def app_publish(self, actor: Actor, text: str, files: Mapping[str, bytes], dry_run: bool) -> View:
+        """text: the document; files: by the names it has for them."""
+        ...
+
+    async def progress(self, actor: Actor, job_id: str) -> View:
+        """percent is None where nothing is known."""
+        ...
 
     async def network_apply(self, actor: Actor, text: str, dry_run: bool) -> View: ...
 

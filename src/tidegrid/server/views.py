@@ -140,6 +140,46 @@ class AppList(View):
     items: list[App]
 
 
+class AppVersion(Open):
+    """One version. by: who published it, for operators; empty: it came with the program."""
+
+    id: str
+    version: str
+    current: bool = False
+    added_at: Time | None = None
+
+
+class AppVersions(View):
+    items: list[AppVersion]
+
+
+class AppFile(View):
+    path: str
+    sha256: str
+
+
+class Published(Open):
+    """A published version. new: it was not there before."""
+
+    id: str
+    version: str
+    new: bool
+    dry_run: bool = False
+    files: list[AppFile] = []
+
+
+class Progress(View):
+    """percent: null where nothing is known. source: `log` (the application says so), `tasks` (of an array that have ended) or
+    `state`."""
+
+    job: str
+    state: str
+    percent: float | None = None
+    done: float | None = None
+    of: float | None = None
+    source: str = "state"
+
+
 class Network(Open):
     """The network document as applied."""
 
