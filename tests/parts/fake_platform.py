@@ -155,6 +155,13 @@ class FakePlatform:
         self._called("offers")
         return {"offers": [_CANDIDATE], "refusals": {"architecture": 2}, "partitions": 3}
 
+    async def accuracy(self, actor: Actor, app: str | None, last: int) -> list[View]:
+        self._called("accuracy")
+        none = {"n": 0, "mdape": None, "p90_coverage": None}
+        ways = dict.fromkeys(("predicted", "wall_time_asked", "mean_of_application"), none)
+        peak = {"n": 0, "p90_coverage": None}
+        return [{"app": app or "echo", "runs": 0, "first": 0, **ways, "partitions": [], "peak_memory": peak}]
+
     async def explain(self, actor: Actor, job_id: str) -> View:
         view = self._row(actor, job_id)["view"]
         made = {"at": view["created_at"], "chosen": "east/cpu", "snapshot": "ab", "policy": "cd",

@@ -82,7 +82,7 @@ class Submitter:
         if snapshot is None:
             return 0
         specs = [intake.spec_from(r) for r in rows]
-        requests = await self.picture.requests(rows, specs)
+        requests = await self.picture.requests(rows, specs, snapshot)
         chosen = await asyncio.to_thread(self.picture.decide, requests, snapshot)
         placing = asyncio.create_task(self._place(rows, specs, chosen))
         self._sending[placing] = ""

@@ -244,7 +244,7 @@ class Decision:
             return None
         told: dict[str, Any] = {"peak_p50_mib": _rounded(runs.peak_p50_mib), "peak_p90_mib": _rounded(runs.peak_p90_mib)}
         if self.chosen is not None:
-            told |= {"run_p50_s": round(float(self.terms.p50[self.chosen]), 3),
+            told |= {"speed": round(float(self.terms.snapshot.speed[self.terms.index[self.chosen]]), 6), "run_p50_s": round(float(self.terms.p50[self.chosen]), 3),
                      "run_p90_s": round(float(self.terms.p90[self.chosen]), 3)}  # fmt: skip
         return {**runs.basis(), **told}
 

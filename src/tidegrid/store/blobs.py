@@ -37,15 +37,6 @@ def missing(conn: Connection, scope: Scope, hashes: Iterable[str]) -> list[str]:
     return [h for h in wanted if h not in known]
 
 
-def sizes(conn: Connection, hashes: Iterable[str]) -> dict[str, int]:
-    """Bytes by hash, of what is known; content is the same whoever has it."""
-    wanted, found = sorted(set(hashes)), {}
-    for i in range(0, len(wanted), 500):
-        query = select(blobs.c.sha256, blobs.c.size).where(blobs.c.sha256.in_(wanted[i : i + 500]))
-        found.update({str(h): int(n) for h, n in conn.execute(query)})
-    return found
-
-
 def total(conn: Connection, scope: Scope) -> int:
     """Bytes the scope's content takes: what a quota counts."""
     return int(conn.execute(select(func.coalesce(func.sum(blobs.c.size), 0)).where(scope.filter(blobs))).scalar_one())

@@ -23,13 +23,13 @@ def put(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         conn.execute(statement.on_conflict_do_update(index_elements=list(_KEY), set_=again), list(rows))
 
 
-def newest(conn: Connection, app: str, limit: int) -> list[Row]:
+def newest(conn: Connection, app: str, limit: int) -> Sequence[Row]:
     """The last runs of an application, of every organisation, oldest first."""
     query = select(runs).where(runs.c.app == app).order_by(runs.c.recorded_at.desc(), *(runs.c[k].desc() for k in _KEY))
     return list(conn.execute(query.limit(limit)).mappings())[::-1]
 
 
-def since(conn: Connection, app: str, at: int, limit: int) -> list[Row]:
+def since(conn: Connection, app: str, at: int, limit: int) -> Sequence[Row]:
     """Runs recorded at `at` (µs) or later, of every organisation, oldest first."""
     query = select(runs).where(runs.c.app == app, runs.c.recorded_at >= at)
     return list(conn.execute(query.order_by(runs.c.recorded_at, *(runs.c[k] for k in _KEY)).limit(limit)).mappings())
@@ -46,7 +46,7 @@ def apps(conn: Connection, scope: Scope) -> list[str]:
     return [str(a) for a in conn.execute(select(runs.c.app).where(scope.filter(runs)).distinct().order_by(runs.c.app)).scalars()]
 
 
-def predicted(conn: Connection, scope: Scope, app: str, limit: int) -> list[Row]:
+def of_scope(conn: Connection, scope: Scope, app: str, limit: int) -> Sequence[Row]:
     """The scope's last runs of an application, oldest first."""
     query = select(runs).where(scope.filter(runs), runs.c.app == app)
     query = query.order_by(runs.c.recorded_at.desc(), *(runs.c[k].desc() for k in _KEY)).limit(limit)
