@@ -32,7 +32,7 @@ from tidegrid.store.attempts import Stored
 from tidegrid.store.scope import Scope
 
 FRESH_S = 1.0  # so long an application's runs are not looked for again
-LOADED = 400  # runs of an application that are learnt at the start: more than are remembered
+LOADED = 256  # runs of an application that are learnt at the start: more than are remembered
 OVERLAP_S = 60  # runs are looked for so far back: other servers commit in their own order
 TASKS = 16  # of an array that are recorded: the others say the same
 Ended = tuple[Stored, Execution]

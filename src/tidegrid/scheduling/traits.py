@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from tidegrid.domain.job import JobSpec
@@ -34,6 +35,7 @@ class Traits:
         )
 
 
+@lru_cache(maxsize=1 << 16)
 def code(text: str) -> int:
     """A text as int64; equal for equal texts, else different but for one chance in 2**63."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
