@@ -365,7 +365,7 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         chosen = {r["repeat"]: r for r in runs if r["way"] == "chosen"}
         if way != "chosen" and chosen:
             out[way]["over_chosen"] = {
-                f: _interval([r[f] / chosen[r["repeat"]][f] for r in mine]) for f in ("mean_turnaround_s", "user_yuan", "operator_yuan")
+                f: _interval([r[f] / chosen[r["repeat"]][f] for r in mine if r["repeat"] in chosen]) for f in ("mean_turnaround_s", "user_yuan", "operator_yuan")
             }
     return out
 

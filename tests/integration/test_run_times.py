@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from tests.parts.platform import running, shell
 
 from tidegrid.control.intake import parse_body
 from tidegrid.control.runtimes import Known
+from tidegrid.store import runs
 
 
 def test_what_ran_tells_how_long_the_next_will_run(tmp_path: Path) -> None:
@@ -21,18 +23,23 @@ def test_what_ran_tells_how_long_the_next_will_run(tmp_path: Path) -> None:
             assert before["prediction"]["source"] == "wall time" and before["offers"][0]["run_p50_s"] == 30
             first = [await p.submit(net.rival, body, None) for _ in range(6)]
             await net.wait(*(j["id"] for j in first))
+            (said,) = await p.accuracy(net.rival, "script", 500)
+            assert said["runs"] == 6 and said["wall_time_asked"]["n"] == said["predicted"]["n"]
+            await p.ctx.write(lambda c: runs.put(c, [{**r, "run_ms": 100_000} for r in runs.newest(c, "script", 9)]))  # on a busy machine too
             p.picture.runtimes = Known(p.ctx)  # as after a restart: all is in the table
             after = await p.offers(ada, body)
             best = after["offers"][0]
-            assert 0.3 <= best["run_p50_s"] < 5 and best["run_p50_s"] <= best["run_p90_s"] < 60
+            assert best["run_p50_s"] == 60 == best["run_p90_s"]  # never above the wall time
             told = after["prediction"]
-            assert (told["source"], told["own_runs"], told["proposed_wall_s"]) == ("history", 0, 60)
+            assert (told["source"], told["own_runs"], told["proposed_wall_s"]) == ("history", 0, 300)
             assert "runs" not in told and "none of yours" in told["text"]  # how many others ran is theirs to know
-            assert float(best["price"]["amount"]) < float(before["offers"][0]["price"]["amount"])
+            long = await p.offers(ada, body | {"resources": {"cores": 1, "memory_mib": 64, "wall_s": 3600}})
+            assert long["offers"][0]["run_p50_s"] == pytest.approx(100, rel=0.05)
+            assert 100 < long["offers"][0]["run_p90_s"] < 400
 
             auto = body | {"resources": {"cores": 1, "memory_mib": 64, "wall_s": "auto"}}
             made = await p.submit(ada, auto, None)
-            assert made["resources"]["wall_s"] == 60  # the document says ten minutes
+            assert made["resources"]["wall_s"] == 300  # the document says ten minutes
             (ended,) = await net.wait(made["id"], actor=ada)
             assert ended["state"] == "succeeded"
             why = await p.explain(ada, made["id"])
@@ -43,7 +50,6 @@ def test_what_ran_tells_how_long_the_next_will_run(tmp_path: Path) -> None:
 
             (own,) = await p.accuracy(ada, None, 500)
             assert (own["app"], own["runs"], own["first"], own["predicted"]["n"]) == ("script", 1, 0, 1)
-            assert own["predicted"]["mdape"] < own["wall_time_asked"]["mdape"]
             (theirs,) = await p.accuracy(net.rival, "script", 500)
             assert theirs["runs"] == 6
             (all_,) = await p.accuracy(net.operator, "script", 500)

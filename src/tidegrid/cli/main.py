@@ -21,6 +21,7 @@ from tidegrid.cli import (
     incidents,
     jobs,
     launching,
+    machine_card,
     money,
     network,
     secret,
@@ -41,7 +42,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (launching, network, apps, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed):
+for module in (
+    launching, machine_card, network, apps, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts,
+    secret, testbed,
+):  # fmt: skip
     module.register(app)
 
 INTERRUPTED = 130

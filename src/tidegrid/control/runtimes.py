@@ -26,6 +26,7 @@ from tidegrid.scheduling import traits
 from tidegrid.scheduling.accuracy import Outcome, report
 from tidegrid.scheduling.runtime import Learnt, Prediction, Question, Run
 from tidegrid.scheduling.snapshot import Snapshot
+from tidegrid.scheduling.software import speeds
 from tidegrid.scheduling.traits import Traits
 from tidegrid.store import decisions, jobs, runs
 from tidegrid.store.attempts import Stored
@@ -119,7 +120,7 @@ class Known:
             key = (spec.app, json.dumps(found.to_json(), sort_keys=True), wall, spec.estimate_s)
             if key not in known:  # jobs of a batch are often alike
                 question = Question(spec.app, found, wall, estimate)
-                known[key] = self._learnt.quantiles(question, snapshot.partitions, snapshot.speed)
+                known[key] = self._learnt.quantiles(question, snapshot.partitions, speeds(snapshot.software, spec.app, snapshot.speed))
             out.append(replace(known[key], own=self._counts[spec.app][org]))
         return out
 

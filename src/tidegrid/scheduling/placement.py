@@ -30,8 +30,9 @@ class Request:
     evenly; exclusive: these nodes whole, all their cores and GPUs; tasks: how many of them; wall_s: limit in
     seconds; excluded: clusters or partitions that refused it; closed: clusters where its customer has no account;
     runs: predicted run time of one task at each partition of the snapshot; where it is None, run_p50_s, run_p90_s: at speed 1,
-    and where they are None too, `runtime.predict` without history; balance: micro-yuan available, None for not asked; budget: micro-yuan at most;
-    deadline_s: unix time by which it should have ended.
+    and where they are None too, `runtime.predict` without history; balance: micro-yuan available, None for not asked; budget:
+    micro-yuan at most; deadline_s: unix time by which it should have ended; trial: it finds out whether the application works there;
+    linked: its nodes need an interconnect; licences: (feature, count), of all tasks that run at once.
     """
 
     id: int
@@ -53,6 +54,9 @@ class Request:
     deadline_s: int | None = None
     nodes: int = 1
     exclusive: bool = False
+    trial: bool = False
+    linked: bool = False
+    licences: tuple[tuple[str, int], ...] = ()
 
 
 def decide(

@@ -35,6 +35,8 @@ LEVEL, SLOPE, PLACE, PLACE_SLOPE, WORD = 25.0, 1.0, 0.25, 0.04, 0.5  # variances
 FLOOR = 4e-4  # variance of noise: nothing repeats better than to 2 %
 TARGET, STEP, RECENT, NORMAL = 0.9, 0.02, 100, 20
 SETTLED = 10  # runs at a place that weigh as much as the model's own width
+SLIGHT = 0.1  # weight to begin with of what is asked for beside the parameters, which often only follows a habit
+_ASKED = frozenset({"wall_s", "memory_mib"})
 STRANGE = 3.0  # standard deviations
 CHANGED = 6  # runs in a row, on one side by STRANGE in the middle: the place is another one now
 _GRID: Floats = np.array([NormalDist().inv_cdf((i + 0.5) / NORMAL) for i in range(NORMAL)])
@@ -119,7 +121,7 @@ class Regression:
             if name not in self.numbers and len(self.numbers) < MAX_NUMBERS:
                 self.numbers += (name,)
                 self.x = np.column_stack((self.x, np.full(len(self.y), np.nan)))
-                self.relevance = replace(self.relevance, numbers=(*self.relevance.numbers, 0.3))
+                self.relevance = replace(self.relevance, numbers=(*self.relevance.numbers, SLIGHT if name in _ASKED else 0.3))
         for word in traits.words:
             if word not in self.words and len(self.words) < MAX_WORDS:
                 self.words += (word,)

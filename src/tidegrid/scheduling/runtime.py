@@ -73,7 +73,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """p50, p90: seconds of one task at each partition, float64[P], never above the wall time; n: runs of the application that were
+    """p50, p90: seconds of one task at each partition, float64[P], never above the wall time; speed float64[P]: as it was told; n: runs of the application that were
     learnt; here int64[P]: of them remembered from each partition; error: median of |predicted / came - 1| of the last predictions, NaN
     before there are any; source: `history`, `document` or `wall time`; peak_p50_mib, peak_p90_mib: None where no peak is known;
     wall_s: the limit to propose, None where nothing is known but the limit asked for; own: of the runs, those of the organisation that
@@ -82,6 +82,7 @@ class Prediction:
 
     p50: Floats
     p90: Floats
+    speed: Floats
     n: int
     here: Ints
     error: float
@@ -126,7 +127,7 @@ def cold(question: Question, speed: Floats) -> Prediction:
     p50 = np.minimum(base / speed, question.wall_s)
     none = np.zeros(len(speed), np.int64)
     proposed = None if question.estimate_s is None else wall_time(2 * question.estimate_s / float(speed.min(initial=1.0)))
-    return Prediction(p50, np.full(len(speed), float(question.wall_s)), 0, none, math.nan, source, wall_s=proposed)
+    return Prediction(p50, np.full(len(speed), float(question.wall_s)), speed, 0, none, math.nan, source, wall_s=proposed)
 
 
 def wall_time(seconds: float) -> int:
@@ -137,6 +138,10 @@ def wall_time(seconds: float) -> int:
 
 @dataclass
 class _App:
+    """told: log of the speed that each place was first learnt with, by its code: what is learnt of it later is on that scale, whatever
+    a newer card says."""
+
+    told: dict[int, float] = field(default_factory=dict)
     run: Regression = field(default_factory=Regression)
     peak: Regression = field(default_factory=Regression)
 
@@ -153,7 +158,7 @@ class Learnt:
             return
         app = self._apps.setdefault(run.app, _App())
         place = code(run.partition)
-        app.run.update(run.traits, place, run.run_s, _prior(run.estimate_s, run.speed))
+        app.run.update(run.traits, place, run.run_s, _level(run.estimate_s) - app.told.setdefault(place, math.log(run.speed)))
         if run.peak_mib is not None and run.peak_mib > 0:
             app.peak.update(run.traits, _ANYWHERE, run.peak_mib)
 
@@ -170,23 +175,25 @@ class Learnt:
         unknown = ~np.isin(places, app.run.place)
         asked, which = np.unique(np.where(unknown, 0, places), return_inverse=True)
         mean, sd = (v[which] for v in app.run.moments(question.traits, asked))
-        mean = mean + _priors(question.estimate_s, speed)
+        told = np.where(unknown, np.log(speed), [app.told.get(p, 0.0) for p in places.tolist()])
+        mean = mean + _level(question.estimate_s) - told
         wall = float(question.wall_s)
         p50 = np.minimum(np.exp(mean), wall)
         p90 = np.minimum(np.exp(mean + sd * max(app.run.quantile(), 0.0)), wall)
-        most = mean + sd * max(app.run.quantile(WALL_AT), 0.0)
+        most = (mean + sd * max(app.run.quantile(WALL_AT), 0.0))[slice(None) if unknown.all() else ~unknown]
         proposed = wall_time(float(np.exp(most).max())) if len(most) and app.run.seen >= ENOUGH else None
         peaks: tuple[float | None, float | None] = (None, None)
         if app.peak.seen:
             middle, around = (float(v[0]) for v in app.peak.moments(question.traits, np.array([_ANYWHERE])))
             peaks = math.exp(middle), math.exp(middle + around * max(app.peak.quantile(), 0.0))
         here = app.run.at(asked)[which] * ~unknown
-        return Prediction(p50, p90, app.run.seen, here, app.run.error(), "history", *peaks, proposed)
+        return Prediction(p50, p90, speed, app.run.seen, here, app.run.error(), "history", *peaks, proposed)
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """All state, for `numpy.savez`; `from_arrays` goes on from it exactly."""
         out: dict[str, NDArray[np.generic]] = {"head": np.array(json.dumps({"schema": SCHEMA, "apps": list(self._apps)}))}
         for i, app in enumerate(self._apps.values()):
+            out |= {f"{i}.told.place": np.array(list(app.told), np.int64), f"{i}.told.log": np.array(list(app.told.values()))}
             for name, part in (("run", app.run), ("peak", app.peak)):
                 out |= {f"{i}.{name}.{k}": v for k, v in part.to_arrays().items()}
         return out
@@ -205,14 +212,10 @@ class Learnt:
                 )
                 for part in ("run", "peak")
             }
-            out._apps[name] = _App(parts["run"], parts["peak"])
+            told = zip(arrays[f"{i}.told.place"].tolist(), arrays[f"{i}.told.log"].tolist(), strict=True)
+            out._apps[name] = _App(dict(told), parts["run"], parts["peak"])
         return out
 
 
-def _prior(estimate_s: float | None, speed: float) -> float:
-    return (math.log(estimate_s) if estimate_s else 0.0) - math.log(speed)
-
-
-def _priors(estimate_s: float | None, speed: Floats) -> Floats:
-    out: Floats = (math.log(estimate_s) if estimate_s else 0.0) - np.log(speed)
-    return out
+def _level(estimate_s: float | None) -> float:
+    return math.log(estimate_s) if estimate_s else 0.0

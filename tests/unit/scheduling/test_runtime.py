@@ -90,6 +90,13 @@ def test_a_new_partition_begins_with_the_speed_of_its_machine_card_and_comes_int
     assert float(p.p50[1] / p.p50[0]) == pytest.approx(1.0, rel=0.15) and p.here.tolist() == [60, 6]
 
 
+def test_a_machine_card_that_comes_later_does_not_move_what_was_measured_there():
+    model = learnt(60)
+    before = ask(model, ("a/x", "b/x"), [1.0, 1.0])
+    after = ask(model, ("a/x", "b/x"), [3.0, 0.3])
+    assert before.p50.tolist() == after.p50.tolist()
+
+
 def test_a_partition_that_became_slower_is_believed_after_a_few_runs():
     model = learnt(80, places=("a/x",))
     before = float(ask(model).p50[0])
