@@ -159,6 +159,9 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("GET", "/jobs/{job}/outputs/{path:path}"): [_get("/jobs/<job>/outputs/result.txt")],
     ("GET", "/apps"): [_get("/apps", 200)],
     ("GET", "/apps/{app}"): [_get("/apps/script", 200)],
+    ("GET", "/apps/{app}/versions"): [_get("/apps/script/versions", 200)],
+    ("POST", "/apps"): [_post("/apps", 403, {"document": "id: mine"}), _post("/apps?dry_run=true", 403, {"document": "id: mine"})],
+    ("GET", "/jobs/{job}/progress"): [_get("/jobs/<job>/progress"), _get("/jobs/<waiting>/progress")],
     ("GET", "/network"): [_get("/network", 403)],
     ("PUT", "/network"): [
         Case(403, lambda s, h: h.put("/network", content="network: x\n")),

@@ -76,7 +76,8 @@ class Formula:
     def value(self, values: Mapping[str, Any]) -> float:
         """A finite number. FormulaError where a name is missing, a value is no number, or a result is none."""
         try:
-            return _number(_evaluate(self._tree, values))
+            found: float = _number(_evaluate(self._tree, values))
+            return found
         except FormulaError:
             raise
         except ZeroDivisionError:

@@ -85,22 +85,22 @@ class Needs:
             else:
                 found[attribute] = getattr(base, attribute)
             values[name] = found[attribute]
-        for path, limits, code, beyond, word in (
-            ("max", self.most, "resources.over_limit", lambda a, b: a > b, "above"),
-            ("min", self.least, "resources.under_limit", lambda a, b: a < b, "below"),
+        for path, limits, code, sign, word in (
+            ("max", self.most, "resources.over_limit", 1, "above"),
+            ("min", self.least, "resources.under_limit", -1, "below"),
         ):
             problems = []
             for name in _LIMITED:
                 if name in limits:
                     limit = _value(("resources", path, name), limits[name], values, app, 0)
                     attribute = ORDER[name]
-                    if limit and beyond(found[attribute], limit):
+                    if limit and sign * found[attribute] > sign * limit:
                         whence = "" if attribute in given or not isinstance(self.default.get(name), str) else (
                             ", by its formula")  # fmt: skip
                         problems.append(f"{attribute} {found[attribute]} is {word} {limit}{whence}")
             if problems:
-                less = "less" if path == "max" else "more"
-                raise InvalidInput(code, f"{app} allows {less}: {'; '.join(problems)}",
+                word = "allows less" if path == "max" else "needs more"
+                raise InvalidInput(code, f"{app} {word}: {'; '.join(problems)}",
                                    hint="ask for an amount within the limits, or for another size of the problem",
                                    details={"problems": problems})  # fmt: skip
         plain = {k: given.get(k, v) for k, v in {"gpu_type": "", "exclusive": False, **self.plain}.items()}

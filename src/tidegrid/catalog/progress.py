@@ -25,11 +25,10 @@ class Progress:
 
 def read(pattern: str, text: str, of: float | None = None) -> Progress | None:
     """None where the text tells nothing. of: what `progress_of` says."""
-    last: re.Match[str] | None = None
-    for last in re.finditer(pattern, text):
-        pass
-    if last is None:
+    matches = list(re.finditer(pattern, text))
+    if not matches:
         return None
+    last = matches[-1]
     try:
         first = float(last[1])
         total = float(last[2]) if last.re.groups == 2 else of

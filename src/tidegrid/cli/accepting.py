@@ -78,12 +78,12 @@ def run(
 
 def _submit(tide: Tide, application: Application, test: AppTest, place: str, directory: Path) -> Job:
     body = acceptance.submission(application, test, place)
-    inputs = []
+    inputs: list[dict[str, str]] = []
     for n, (path, text) in enumerate(test.inputs.items()):
         file = directory / f"input-{n}"
         file.write_text(text, encoding="utf-8")
         inputs.append({"path": path, "sha256": tide.upload(file)["sha256"]})
-    return tide.submit(**body, **({"inputs": inputs} if inputs else {}))
+    return tide.submit(**body | ({"inputs": inputs} if inputs else {}))
 
 
 def outcome(tide: Tide, application: Application, test: AppTest, job_id: str, to: Path, timeout: float) -> Outcome:

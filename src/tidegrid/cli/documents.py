@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tidegrid.catalog.document import Application
-from tidegrid.catalog.yamldoc import Problem
 from tidegrid.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tidegrid.catalog.document import Application
+    from tidegrid.catalog.yamldoc import Problem
 
 SUFFIXES = (".yaml", ".yml")
 MAX_BYTES = 16 << 20  # of a file that travels
@@ -65,7 +67,7 @@ def look(path: Path) -> Looked:
     """Read and check one. A file it names is looked for beside it, then among those that come with the program."""
     from tidegrid import apps as packaged
     from tidegrid.catalog.lint import lint
-    from tidegrid.catalog.yamldoc import load
+    from tidegrid.catalog.yamldoc import Problem, load
 
     try:
         text = path.read_text(encoding="utf-8")

@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from tidegrid.catalog import document, progress
+from tidegrid.catalog import document
+from tidegrid.catalog import progress as telling
 from tidegrid.catalog.document import Application
 from tidegrid.catalog.needs import Inputs
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
@@ -133,7 +134,7 @@ class Applications:
 
     async def _told(
         self, connector: Any, attempt: Mapping[Any, Any], application: Application, of: float | None
-    ) -> progress.Progress | None:
+    ) -> telling.Progress | None:
         directory, inside = f"{attempt['directory']}/log", f"{expand(attempt['tasks'])[0]}.out"
         if application.progress_in:
             directory, inside = f"{attempt['directory']}/work", application.progress_in
@@ -141,11 +142,11 @@ class Applications:
             async with asyncio.timeout(self.ctx.settings.call):
                 sizes = {f.path: f.size for f in await connector.files.glob(directory, [inside], limit=2)}
                 size = next(iter(sizes.values()), 0)
-                start = max(0, size - progress.TAIL)
-                data = await connector.files.read(f"{directory}/{inside}", offset=start, limit=progress.TAIL)
+                start = max(0, size - telling.TAIL)
+                data = await connector.files.read(f"{directory}/{inside}", offset=start, limit=telling.TAIL)
         except (SiteUnsure, SiteRefused, TimeoutError, OSError) as e:
             raise Unreachable("cluster.silent", f"{attempt['cluster']} does not answer: {e}", hint="try again later") from None
-        return progress.read(application.progress, data.decode("utf-8", "replace"), of)
+        return telling.read(application.progress, data.decode("utf-8", "replace"), of)
 
 
 def _view(a: Application, *, full: bool) -> View:

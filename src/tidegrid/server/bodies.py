@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from tidegrid.server.fields import (
     Amount,
@@ -24,6 +25,17 @@ from tidegrid.server.fields import (
 
 MAX_BULK = 1000
 Directory = Annotated[str, Field(pattern=r"^(/[^\x00-\x1f\x7f]*)?$", max_length=80)]
+
+
+def _base64(text: str) -> str:
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError:
+        raise ValueError("is no base64") from None
+    return text
+
+
+Base64 = Annotated[str, AfterValidator(_base64), Field(json_schema_extra={"contentEncoding": "base64"})]
 
 
 class Body(BaseModel):
@@ -118,7 +130,10 @@ class ApplicationBody(Body):
     """An application document (YAML) and the files it names, in base64, by the names that `files[].package` has."""
 
     document: Annotated[str, Field(min_length=1, max_length=1 << 20)]
-    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,100}$")], Base64Bytes] = Field(default={}, max_length=100)
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,100}$")], Base64] = Field(default={}, max_length=100)
+
+    def contents(self) -> dict[str, bytes]:
+        return {name: base64.b64decode(text) for name, text in self.files.items()}
 
 
 class SubmissionList(Body):

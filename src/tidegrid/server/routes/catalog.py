@@ -46,7 +46,7 @@ async def publish(
     """Publish a document: kept for ever by its hash, and the current version from now on. For operators."""
     if "\x00" in body.document:
         raise InvalidInput("document.invalid", "the document is no text", hint="send the YAML file as it is")
-    return await platform.app_publish(actor, body.document, body.files, dry_run)
+    return await platform.app_publish(actor, body.document, body.contents(), dry_run)
 
 
 @router.get("/accuracy", response_model=views.AccuracyList)
