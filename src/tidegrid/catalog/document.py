@@ -8,6 +8,8 @@
     software: {command: lmp}          # or {command: {x86_64: lmp, aarch64: lmp_arm}}, {variants: […]}, {embedded: python}
     files: [{path: md_lj.py, package: md_lj.py}]
     script: …                         # Jinja2, see `template`; also `python` and `command` are variables
+    licences: {mech: 2}               # of each feature so many for one task, from where it is placed to its end
+    work: training                    # what kind of work it is by default, see `scheduling.labels`
     inputs: [data.*]                  # what it may be given
     outputs: [result.json]            # globs, fetched at the end
     movable: true
@@ -129,6 +131,8 @@ class Application:
     body: Mapping[str, Any]
     restart: Restart | None = None
     needs: Needs = field(default_factory=Needs)
+    licences: Mapping[str, int] = field(default_factory=dict)
+    work: str = ""
     progress_in: str = ""
     progress_of: str = ""
 
@@ -271,6 +275,8 @@ def _build(doc: Doc, hashes: Mapping[str, str], *, stored: bool = False) -> Appl
         body=body,
         restart=recipe,
         needs=needs,
+        licences=body.get("licences", {}),
+        work=body.get("work", ""),
         progress_in=body.get("progress_in", ""),
         progress_of=body.get("progress_of", ""),
     )

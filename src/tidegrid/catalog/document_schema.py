@@ -147,6 +147,11 @@ SCHEMA: dict[str, Any] = {
                 "additionalProperties": False,
             },
         },
+        "licences": {
+            "type": "object", "maxProperties": 20, "propertyNames": {"pattern": NAME},
+            "additionalProperties": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
+        },
+        "work": {"enum": ["batch", "interactive", "may_wait", "training"]},
         "inputs": _PATHS,
         "outputs": _PATHS,
         "script": {"type": "string", "minLength": 1},

@@ -19,11 +19,13 @@ from tidegrid.cli import (
     context,
     files,
     incidents,
+    installed,
     jobs,
     launching,
     machine_card,
     money,
     network,
+    porting,
     secret,
     servers,
     site_accounts,
@@ -43,7 +45,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for module in (
-    launching, machine_card, network, apps, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts,
+    launching, machine_card, network, apps, installed, porting, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts,
     secret, testbed,
 ):  # fmt: skip
     module.register(app)

@@ -20,6 +20,7 @@ from tidegrid.domain.ids import parse, show
 from tidegrid.domain.job import Constraints, InputFile, JobSpec, JobState, Resources, SiteOptions
 from tidegrid.domain.ranges import MAX_TASKS, compress, parse_array
 from tidegrid.ledger.holds import insufficient
+from tidegrid.scheduling import labels
 from tidegrid.scheduling.runtime import MODELLED_SHARE
 from tidegrid.store import blobs, events, jobs, orgs
 from tidegrid.store.scope import Scope
@@ -56,7 +57,8 @@ def parse_body(body: Body, application: Application, inputs: Inputs = Inputs()) 
     auto = asked.get("wall_s") == AUTO
     if auto:
         del asked["wall_s"]  # as the document has it, until it is known what was learnt
-    resources = _resources(asked, application, params, inputs)
+    work = str(body.get("work") or application.work)
+    resources = labels.apply(work, _resources(asked, application, params, inputs))
     constraints = body.get("constraints") or {}
     array = str(body.get("array") or "")
     tasks, throttle = parse_array(array) if array else ((0,), 0)
@@ -70,7 +72,7 @@ def parse_body(body: Body, application: Application, inputs: Inputs = Inputs()) 
         project=str(body.get("project") or "default"),
         resources=resources,
         constraints=Constraints(**{k: tuple(constraints.get(k) or ()) for k in Constraints.__slots__}),
-        objective=str(body.get("objective") or "balanced"),
+        objective=str(body.get("objective") or labels.objective(work)),
         array=compress(tasks) if array else "",
         throttle=throttle,
         after_ok=_jobs(body.get("after_ok")),
@@ -86,6 +88,8 @@ def parse_body(body: Body, application: Application, inputs: Inputs = Inputs()) 
         input_bytes=inputs.bytes,
         estimate_s=_estimate(asked, application, params, inputs),
         wall_auto=auto,
+        work=work,
+        trial=bool(body.get("trial")),  # the platform's own word: the API takes no such field
     )
     for name in spec.env:
         if not name.replace("_", "a").isalnum() or name[0].isdigit() or name.startswith("TIDE_"):

@@ -16,7 +16,9 @@ from tidegrid.connectors.contract import SiteRefused, SiteUnsure
 from tidegrid.control import accounts, failover, health, incidents, intake, network_file, runtimes, servers, views
 from tidegrid.control.applications import Applications
 from tidegrid.control.context import Context
+from tidegrid.control.installed import Installed
 from tidegrid.control.picture import Picture
+from tidegrid.control.porting_board import PortingBoard
 from tidegrid.control.projection import refresh
 from tidegrid.control.settlement import Settlement
 from tidegrid.control.site_accounts import SiteAccounts
@@ -37,7 +39,7 @@ View = dict[str, Any]
 MAX_BULK = 1000
 
 
-class Platform(Applications, Settlement, SiteAccounts, Sites):
+class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, PortingBoard):
     """Everything below the server. The loops run beside it (`control.loops`)."""
 
     def __init__(self, ctx: Context, picture: Picture, staging: Staging) -> None:
@@ -241,6 +243,7 @@ class Platform(Applications, Settlement, SiteAccounts, Sites):
             for c in body.get("candidates", []):
                 c.pop("cost", None)
                 c.pop("score", None)  # the cost is part of it
+                c.get("terms", {}).pop("cost", None)
             body.get("prediction", {}).pop("runs", None)  # others' runs are among them
         return {
             "at": views.when(d["at"]),

@@ -99,7 +99,12 @@ class Submission(Body):
     project: Name = "default"
     resources: ResourcesBody = ResourcesBody()
     constraints: ConstraintsBody = ConstraintsBody()
-    objective: Literal["balanced", "cheapest", "fastest", "deadline", "budget"] = "balanced"
+    objective: Literal["balanced", "cheapest", "fastest", "deadline", "budget", "patient"] | None = Field(
+        default=None, description="default: as its kind of work has it, else balanced"
+    )
+    work: Literal["batch", "interactive", "may_wait", "training"] | None = Field(
+        default=None, description="what kind of work it is; default: the application's"
+    )
     array: Array = Field(default="", description="task numbers and throttle: `0-9%3`")
     after_ok: list[JobId] = Field(default=[], max_length=1000)
     after_any: list[JobId] = Field(default=[], max_length=1000)
@@ -203,6 +208,43 @@ class DiscoverBody(Body):
     path: Annotated[str, Field(pattern=r"^(/[^\x00-\x1f\x7f:]*(:/[^\x00-\x1f\x7f:]*)*)?$", max_length=1000)] = ""
     account: Label = ""
     qos: Label = ""
+
+
+class InstallationBody(Body):
+    """A state that an operator knows; verified and failed are what acceptance tests say."""
+
+    state: Literal["wanted", "installed", "verified", "tuned", "failed", "withdrawn"]
+    reason: Label = ""
+
+
+class VerifyBody(Body):
+    """partitions: `cluster` or `cluster/partition`, by default wherever the application is; tests: by name, by default all; runs: of each,
+    for a speed with a spread."""
+
+    partitions: list[Place] = Field(default=[], max_length=200)
+    tests: list[Label] = Field(default=[], max_length=100)
+    runs: Annotated[int, Field(ge=1, le=50, strict=True)] = 1
+
+
+Days = Annotated[float, Field(ge=0.1, le=10_000, allow_inf_nan=False, description="person-days")]
+Arch = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=32)]
+
+
+class PortingBody(Body):
+    """An application for an architecture that it does not run on."""
+
+    app: Name
+    arch: Arch
+    effort_days: Days
+    note: Label = ""
+
+
+class PortingMoveBody(Body):
+    """What is left out stays as it is."""
+
+    state: Literal["planned", "installing", "porting", "testing", "tuning", "serving", "dropped"] | None = None
+    effort_days: Days | None = None
+    note: Label | None = None
 
 
 class CheckBody(Body):

@@ -8,15 +8,18 @@ from tidegrid.server.routes import (
     files,
     health,
     incidents,
+    installations,
     jobs,
+    machine_cards,
     money,
     network,
+    porting,
     servers,
     site_accounts,
 )
 
 ROUTERS = (
-    health.router, jobs.router, files.router, catalog.router, discovery.router, network.router, incidents.router, servers.router, money.router, events.router, accounts.router,
+    health.router, jobs.router, files.router, catalog.router, installations.router, machine_cards.router, porting.router, discovery.router, network.router, incidents.router, servers.router, money.router, events.router, accounts.router,
     site_accounts.router,
 )  # fmt: skip
 PREFIX = "/api/v1"
