@@ -149,7 +149,8 @@ class FakePlatform:
                 "id": job_id, "org": actor.org, "project": body.get("project", "default"), "user": actor.user,
                 "name": body.get("name", ""), "app": body["app"], "app_version": "0" * 64,
                 "state": "held" if body.get("held") else "pending", "reason": "", "tasks": 1,
-                "resources": {"cores": 1, "memory_mib": 256, "gpus": 0, "gpu_type": "", "wall_s": 600} | body.get("resources", {}),
+                "resources": {"cores": 1, "memory_mib": 256, "gpus": 0, "gpu_type": "", "wall_s": 600}
+                | {k: v for k, v in body.get("resources", {}).items() if v != "auto"},
                 "objective": body.get("objective", "balanced"), "created_at": iso(self.now()), "started_at": None,
                 "ended_at": None, "moved": 0, "cost": {"amount": "0.001234", "currency": "CNY"}, "attempts": [],
             }  # fmt: skip
