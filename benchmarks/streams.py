@@ -51,14 +51,13 @@ import structlog
 from benchmarks.calibration import calibrate
 
 from tidegrid.connectors.embedded import launch as embedded
-from tidegrid.control.picture import Policy
+from tidegrid.control.picture import Policy, as_asked
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.job import FINAL
 from tidegrid.domain.money import MICRO
 from tidegrid.launch import home as homes
 from tidegrid.launch.serve import Options, network_of
 from tidegrid.scheduling import placement
-from tidegrid.scheduling.decision import Decision
 from tidegrid.scheduling.objective import PRESETS
 from tidegrid.scheduling.placement import Request
 from tidegrid.scheduling.snapshot import Snapshot
@@ -147,11 +146,11 @@ def stream(n: int, seed: int, stretch: float = 1.0) -> list[Job]:
 # Ways of placing --------------------------------------------------------------------------------------------------------
 
 
-def cores(requests: Sequence[Request], snapshot: Snapshot) -> list[Decision]:
-    return placement.decide([replace(r, runs=None) for r in requests], snapshot)
+def cores(requests: Sequence[Request], snapshot: Snapshot) -> Sequence[Request]:
+    return [replace(r, runs=None) for r in requests]
 
 
-def cheapest(requests: Sequence[Request], snapshot: Snapshot) -> list[Decision]:
+def cheapest(requests: Sequence[Request], snapshot: Snapshot) -> Sequence[Request]:
     price = snapshot.sell[:, 0]
     free = snapshot.free[:, 0].copy()
     out = []
@@ -162,20 +161,20 @@ def cheapest(requests: Sequence[Request], snapshot: Snapshot) -> list[Decision]:
         if best is not None:
             free[best] -= r.need[0]
         out.append(_there(r, snapshot, best))
-    return placement.decide(out, snapshot)
+    return out
 
 
 def at_random(seed: int) -> Policy:
     rng = np.random.default_rng(seed)
 
-    def decide(requests: Sequence[Request], snapshot: Snapshot) -> list[Decision]:
+    def policy(requests: Sequence[Request], snapshot: Snapshot) -> Sequence[Request]:
         out = []
         for r in requests:
             open_ = [c.index for c in placement.offers(replace(r, runs=None), snapshot)]
             out.append(_there(r, snapshot, int(rng.choice(open_)) if open_ else None))
-        return placement.decide(out, snapshot)
+        return out
 
-    return decide
+    return policy
 
 
 def _there(r: Request, snapshot: Snapshot, p: int | None) -> Request:
@@ -188,7 +187,7 @@ WAYS = ("chosen", "cores", "cheapest", "random")
 
 
 def policy_of(way: str, seed: int) -> Policy:
-    return {"chosen": placement.decide, "cores": cores, "cheapest": cheapest, "random": at_random(seed)}[way]
+    return {"chosen": as_asked, "cores": cores, "cheapest": cheapest, "random": at_random(seed)}[way]
 
 
 # The network -----------------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def machine_card(
 
 def _of_partition(place: str, kept: bool, timeout: float) -> dict[str, Any]:
     if not _PLACE.match(place):
-        raise InvalidInput("partition.unknown", f"{place!r} is no CLUSTER/PARTITION", hint="see `tide cluster list`")
+        raise InvalidInput("partition.malformed", f"{place!r} is no CLUSTER/PARTITION", hint="see `tide cluster list`")
     with context.connected() as tide:
         if not kept:
             begun = tide.measure_machine(place)

@@ -26,11 +26,14 @@ from tidegrid.cli import (
     money,
     network,
     porting,
+    replay,
     secret,
     servers,
     site_accounts,
     submit,
+    sweep,
     testbed,
+    trace,
     watch,
 )
 from tidegrid.domain.errors import TideError
@@ -45,8 +48,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for module in (
-    launching, machine_card, network, apps, installed, porting, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts,
-    secret, testbed,
+    launching, machine_card, network, apps, installed, porting, incidents, servers, replay, submit, jobs, watch, files, money, accounts,
+    site_accounts, secret, testbed, trace, sweep,
 ):  # fmt: skip
     module.register(app)
 

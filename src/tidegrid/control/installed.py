@@ -242,7 +242,7 @@ def _tests(app: Application, names: Sequence[str]) -> list[AppTest]:
     if missing := sorted(set(names) - {t.name for t in app.tests}):
         raise NotFound("app.test_unknown", f"{app.id} has no test {missing[0]!r}", hint=", ".join(repr(t.name) for t in app.tests) or "it has none")
     if not app.tests:
-        raise Conflict("app.no_tests", f"{app.id} has no acceptance tests", hint="its document may have them: `tests`")
+        raise NotFound("app.no_tests", f"{app.id} has no acceptance tests", hint="its document may have them: `tests`")
     return [t for t in app.tests if not names or t.name in names]
 
 

@@ -35,13 +35,19 @@ from tidegrid.store import attempts, clusters, leases, networks, porting
 from tidegrid.store import health as healths
 
 Row = Mapping[Any, Any]
-Policy = Callable[[Sequence[Request], Snapshot], list[Decision]]
+Policy = Callable[[Sequence[Request], Snapshot], Sequence[Request]]
+
+
+def as_asked(requests: Sequence[Request], snapshot: Snapshot) -> Sequence[Request]:
+    """The default policy: placement is asked for what was asked."""
+    return requests
 
 
 class Picture:
-    """Builds snapshots and asks placement. `contacts` is what the loops know of the clusters now; policy: who decides."""
+    """Builds snapshots and asks placement. `contacts` is what the loops know of the clusters now; policy: what is asked
+    of placement for the requests, otherwise than they have it where ways of placing are compared."""
 
-    def __init__(self, ctx: Context, policy: Policy = placement.decide) -> None:
+    def __init__(self, ctx: Context, policy: Policy = as_asked) -> None:
         self.ctx, self.policy = ctx, policy
         self.runtimes = Known(ctx)
         self.contacts: dict[str, Contact] = {}
@@ -146,17 +152,18 @@ class Picture:
 
     # Asking placement -----------------------------------------------------------------------------------------------
 
-    async def requests(self, rows: Sequence[Row], specs: Sequence[JobSpec], snapshot: Snapshot) -> list[Request]:
+    async def requests(self, rows: Sequence[Row], specs: Sequence[JobSpec], snapshot: Snapshot) -> Sequence[Request]:
         """What placement needs of parts that wait; their run times are for the partitions of the snapshot."""
         runs = await self.runtimes.predict([(s, r["org_id"]) for r, s in zip(rows, specs, strict=True)], snapshot)
         may = await access.access(self.ctx, await self.network())
-        return [
+        asked = [
             dataclasses.replace(
                 self._request(r["id"], s, len(expand(r["tasks"])), p, tuple(r["excluded"].split())),
                 closed=may.closed(r["org_id"], r["project_id"]),
             )
             for r, s, p in zip(rows, specs, runs, strict=True)
         ]
+        return self.policy(asked, snapshot)
 
     def private(self) -> frozenset[str]:
         """Clusters whose own account is nobody's."""
@@ -191,10 +198,6 @@ class Picture:
             objective=spec.objective,
             balance=balance,
         )
-
-    def decide(self, requests: Sequence[Request], snapshot: Snapshot) -> list[Decision]:
-        """Pure; called in a thread."""
-        return self.policy(requests, snapshot)
 
     async def admission(self, wanted: Sequence[Wanted], org_id: int) -> list[int]:
         """Micro-yuan to reserve for each: the full wall time at the cheapest offer of the network as it is when all of it

@@ -13,7 +13,18 @@ from sqlalchemy import Connection
 
 from tidegrid import ledger
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
-from tidegrid.control import accounts, failover, health, incidents, intake, network_file, runtimes, servers, views
+from tidegrid.control import (
+    accounts,
+    failover,
+    health,
+    incidents,
+    intake,
+    network_file,
+    replay,
+    runtimes,
+    servers,
+    views,
+)
 from tidegrid.control.applications import Applications
 from tidegrid.control.context import Context
 from tidegrid.control.installed import Installed
@@ -340,6 +351,10 @@ class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, Porting
     async def servers(self, actor: Actor) -> View:
         """Who lives, and who holds what."""
         return await servers.overview(self.ctx)
+
+    async def replay(self, actor: Actor, *, since: int, limit: int) -> View:
+        """Decisions of placement made again from what was kept of them."""
+        return await replay.replay(self.ctx, since=since, limit=limit)
 
     async def incidents(
         self,

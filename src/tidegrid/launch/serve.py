@@ -24,7 +24,7 @@ from tidegrid.control import accounts, catalogue, network_file
 from tidegrid.control.context import Context, Settings
 from tidegrid.control.leases import Leases
 from tidegrid.control.loops import Loops
-from tidegrid.control.picture import Picture, Policy
+from tidegrid.control.picture import Picture, Policy, as_asked
 from tidegrid.control.platform import Platform
 from tidegrid.control.staging import Staging
 from tidegrid.control.submit import Submitter
@@ -34,7 +34,6 @@ from tidegrid.launch import effects
 from tidegrid.launch import home as homes
 from tidegrid.launch.clusters import Network, Wrap
 from tidegrid.launch.discovery import Office
-from tidegrid.scheduling import placement
 from tidegrid.scheduling.health import Limits
 from tidegrid.scheduling.moving import Rules
 from tidegrid.server.app import create_app
@@ -51,7 +50,7 @@ class Options:
     """database: a URL, default SQLite in the home; port 0: any free one; wrap: put around every connector (tests);
     supervise: start supervisors that are not running; accept_clock: go on although the clock stepped back; network: a
     network document to apply at the start; data: where blobs, results and embedded clusters are, shared by the servers of one
-    network; by default the home; policy: how jobs are placed."""
+    network; by default the home; policy: see `Picture`."""
 
     home: Path
     host: str = "127.0.0.1"
@@ -63,7 +62,7 @@ class Options:
     accept_clock: bool = False
     network: str = ""
     data: Path | None = None
-    policy: Policy = placement.decide
+    policy: Policy = as_asked
 
 
 @contextlib.asynccontextmanager

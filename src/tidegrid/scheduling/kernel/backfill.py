@@ -1,0 +1,161 @@
+"""EASY backfill: the reservation of the head, and who may pass it. Kernel source: plain Python over lists, or compiled over arrays."""
+
+from __future__ import annotations
+
+from tidegrid.scheduling.kernel.heads import needs_at, pick, slot_at
+from tidegrid.scheduling.kernel.layout import (
+    DIRTY,
+    EPOCH,
+    ESTIMATE,
+    FOREVER,
+    GUARD,
+    HEAD,
+    KINDS,
+    NEED,
+    RESERVED_BY,
+    ROOM,
+    RUNNERS,
+    SHADOW,
+    SUBMIT,
+    WAITERS,
+    State,
+    job_at,
+    policy_at,
+    site_at,
+    within,
+)
+from tidegrid.scheduling.kernel.lines import (
+    BARREN,
+    BLOCKS,
+    COUNT,
+    FIGURE,
+    JOB,
+    KEYS,
+    NEXT,
+    ROW,
+    SHORTEST,
+    SLOTS,
+    STALE,
+    TIME,
+    WIDTH,
+    B,
+    first,
+    summarise,
+)
+from tidegrid.scheduling.kernel.running import start_slot
+
+
+def reserve(st: State, s: int, now: int, head: int) -> None:
+    """Find when the head can start by the planned times, and what it leaves over then."""
+    m, p, at, kinds = st.mem, st.mem[RUNNERS], site_at(st, s), st.mem[KINDS]
+    row, blocks, w = m[p + ROW], m[p + BLOCKS], m[p + WIDTH]
+    extra, need = at + ROOM + 2 * kinds, job_at(st, head) + NEED
+    m[at + HEAD] = head
+    m[at + DIRTY] = 0
+    m[at + EPOCH] += 1
+    m[at + SHADOW] = FOREVER
+    for k in range(kinds):
+        m[extra + k] = m[at + ROOM + k] - st.job[need + k]
+    b = first(m, p, 2 * s + 1)
+    while b >= 0:  # whole blocks, as long as they do not suffice
+        enough = True
+        for k in range(kinds):
+            if m[extra + k] + m[blocks + b * row + FIGURE + k] < 0:
+                enough = False
+        if enough:
+            break
+        for k in range(kinds):
+            m[extra + k] += m[blocks + b * row + FIGURE + k]
+        b = int(m[blocks + b * row + NEXT])
+    shadow = -1
+    while b >= 0:
+        for i in range(b * B, b * B + m[blocks + b * row + COUNT]):
+            key = int(st.num[m[p + KEYS] + i])
+            if 0 <= shadow < key:
+                return
+            enough = True
+            a = m[p + SLOTS] + (i + 1) * w - kinds
+            for k in range(kinds):
+                m[extra + k] += m[a + k]
+                if m[extra + k] < 0:
+                    enough = False
+            if enough and shadow < 0:
+                shadow = max(key, now)
+                m[at + SHADOW] = shadow
+        b = int(m[blocks + b * row + NEXT])
+
+
+def _may_pass(st: State, s: int, n: int, end: int) -> bool:
+    """Whether a job of the needs at mem[n] that is planned to end at `end` can start now without moving the reservation."""
+    at, kinds = site_at(st, s), st.mem[KINDS]
+    if not within(st.mem, n, st.mem, at + ROOM, kinds):
+        return False
+    return end <= st.mem[at + SHADOW] or within(st.mem, n, st.mem, at + ROOM + 2 * kinds, kinds)
+
+
+def _length(st: State, s: int, a: int, now: int) -> int:
+    """Seconds that a job, whose waiting slot begins at `a`, is taken to run when it passes the head: what it is planned with. Where
+    reservations go by estimates, a head that has waited beyond the guard is passed only by what is sure to end."""
+    policy = policy_at(st, s)
+    if st.num[policy + RESERVED_BY] != 0.0 and st.num[policy + GUARD] > 0.0:
+        head = job_at(st, st.mem[site_at(st, s) + HEAD])
+        if st.job[head + SUBMIT] <= now - int(st.num[policy + GUARD]):
+            return int(st.job[job_at(st, st.mem[a + JOB]) + ESTIMATE])
+    return int(st.mem[a + TIME])
+
+
+def _pass(st: State, s: int, slot: int, now: int, n: int) -> int:
+    """Start a job before the head; as `start_slot`."""
+    at, kinds, need = site_at(st, s), st.mem[KINDS], needs_at(st, slot)
+    if now + _length(st, s, slot_at(st, slot), now) > st.mem[at + SHADOW]:
+        for k in range(kinds):
+            st.mem[at + ROOM + 2 * kinds + k] -= st.mem[need + k]
+    return start_slot(st, s, slot, now, n)
+
+
+def fill_along_line(st: State, s: int, now: int, head: int, n: int) -> int:
+    """Backfill in the order of the line; how many were started, with the n before. A block in which nothing could pass is passed
+    over until something is freed."""
+    m, p = st.mem, st.mem[WAITERS]
+    row, blocks, epoch = m[p + ROW], m[p + BLOCKS], m[site_at(st, s) + EPOCH]
+    b = first(m, p, s)
+    while b >= 0:
+        at = blocks + b * row
+        after, i = int(m[at + NEXT]), 0
+        if m[at + BARREN] != epoch and _may_pass(st, s, at + FIGURE, now + m[at + SHORTEST]):
+            while 0 <= i < m[at + COUNT]:
+                slot = b * B + i
+                a = slot_at(st, slot)
+                if m[a + JOB] != head and _may_pass(st, s, needs_at(st, slot), now + _length(st, s, a, now)):
+                    i = _pass(st, s, slot, now, n)
+                    n += 1
+                else:
+                    i += 1
+            if i >= 0:
+                if m[at + STALE] != 0:
+                    summarise(m, p, b)
+                m[at + BARREN] = epoch
+                after = int(m[at + NEXT])
+        b = after
+    return n
+
+
+def fill_by_rank(st: State, s: int, now: int, head: int, n: int) -> int:
+    """Backfill in an order that moves: always the best of those that may pass."""
+    m, p = st.mem, st.mem[WAITERS]
+    row, blocks = m[p + ROW], m[p + BLOCKS]
+    while True:
+        best = -1
+        b = first(m, p, s)
+        while b >= 0:
+            at = blocks + b * row
+            if _may_pass(st, s, at + FIGURE, now + m[at + SHORTEST]):
+                for slot in range(b * B, b * B + m[at + COUNT]):
+                    a = slot_at(st, slot)
+                    if m[a + JOB] != head and _may_pass(st, s, needs_at(st, slot), now + _length(st, s, a, now)):
+                        best = pick(st, s, now, best, int(slot))
+            b = int(m[at + NEXT])
+        if best < 0:
+            return n
+        _pass(st, s, best, now, n)
+        n += 1
