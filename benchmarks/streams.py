@@ -115,7 +115,7 @@ done
 """
 
 
-SIZES = {"digest": (90, 180, 330, 550), "primes": (60_000, 100_000, 160_000, 240_000)}
+SIZES = {"digest": (80, 150, 260, 420), "primes": (50_000, 80_000, 120_000, 180_000)}
 
 
 # The stream ------------------------------------------------------------------------------------------------------------
@@ -130,10 +130,10 @@ class Job:
 
 
 def stream(n: int, seed: int, stretch: float = 1.0) -> list[Job]:
-    """Two ebbs with a fifth of the jobs, two floods with the rest, each of them as long."""
+    """Two ebbs with a quarter of the jobs, two floods with the rest, each of them as long."""
     rng = np.random.default_rng(seed)
     span = 40.0 * stretch * n / 300
-    parts = [("ebb", 0.1), ("flow", 0.4), ("ebb", 0.1), ("flow", 0.4)]
+    parts = [("ebb", 0.13), ("flow", 0.37), ("ebb", 0.13), ("flow", 0.37)]
     out = []
     for i, (tide, share) in enumerate(parts):
         for at in np.sort(rng.uniform(i * span / 4, (i + 1) * span / 4, round(n * share))):
