@@ -1,6 +1,6 @@
 # `make` lists what there is. Everything runs in .venv, which tools/setup.sh makes from constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-slurm test test-real oracles chaos chaos-slurm bench bench-slurm lint setup pin clean apps
+.PHONY: help demo demo-slurm test test-real oracles chaos chaos-slurm bench bench-slurm lint setup pin clean apps predict
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
@@ -64,6 +64,11 @@ bench-slurm: ## real Slurm clusters: against a plain sbatch loop, and how soon a
 	@sh tools/setup.sh dev
 	@sh tools/real.sh
 	@$(PY) -m benchmarks --real --report reports/bench-slurm.json $(ARGS)
+
+predict: ## 520 real runs on four unlike partitions of this machine (10 minutes), each predicted before it is learnt; reports/runs.csv
+	@sh tools/setup.sh dev
+	@$(PY) -m benchmarks.runs.record reports/runs.csv $(ARGS)
+	@$(PY) -m benchmarks.prediction reports/runs.csv | $(PY) -m json.tool
 
 lint: ## ruff, mypy, and who may import whom
 	@sh tools/setup.sh dev

@@ -18,6 +18,7 @@ from benchmarks.calibration import calibrate
 
 NAMES = ("placement", "store", "reconcile", "traces")
 REAL = ("slurm", "failover", "steering")  # on the test-bed
+LONG = ("prediction", "streams")  # minutes: asked for by name
 
 
 def run(name: str) -> dict[str, Any]:
@@ -39,13 +40,13 @@ def figures(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*NAMES, *REAL))}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*NAMES, *REAL, *LONG))}")
     parser.add_argument("--real", action="store_true", help="those on real Slurm clusters")
     parser.add_argument("--report", type=Path, default=Path("reports/bench.json"))
     args = parser.parse_args()
     names = args.names or (REAL if args.real else NAMES)
-    if unknown := sorted(set(names) - {*NAMES, *REAL}):
-        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join((*NAMES, *REAL))}")
+    if unknown := sorted(set(names) - {*NAMES, *REAL, *LONG}):
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join((*NAMES, *REAL, *LONG))}")
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     report: dict[str, Any] = {"at": at, "calibration": calibrate(), "results": []}
     for path, number in figures(report["calibration"], "calibration"):

@@ -163,6 +163,9 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("GET", "/jobs/{job}/outputs/{path:path}"): [_get("/jobs/<job>/outputs/result.txt")],
     ("GET", "/apps"): [_get("/apps", 200)],
     ("GET", "/apps/{app}"): [_get("/apps/script", 200)],
+    ("GET", "/apps/{app}/versions"): [_get("/apps/script/versions", 200)],
+    ("POST", "/apps"): [_post("/apps", 403, {"document": "id: mine"}), _post("/apps?dry_run=true", 403, {"document": "id: mine"})],
+    ("GET", "/jobs/{job}/progress"): [_get("/jobs/<job>/progress"), _get("/jobs/<waiting>/progress")],
     ("GET", "/installations"): [_get("/installations", 200), _get("/installations", 200, app="script", partition="north/cpu")],
     ("PUT", "/installations/{app}/{cluster}/{partition}"): [
         Case(403, lambda s, h: h.put("/installations/script/north/cpu", json={"state": "withdrawn"})),
@@ -178,9 +181,7 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("POST", "/porting"): [_post("/porting", 403, {"app": "script", "arch": "aarch64", "effort_days": 3})],
     ("GET", "/porting/{item}"): [_get("/porting/port-0000000000001", 403)],
     ("POST", "/porting/{item}/move"): [_post("/porting/port-0000000000001/move", 403, {"state": "porting"})],
-    ("GET", "/apps/{app}/versions"): [_get("/apps/script/versions", 200)],
-    ("POST", "/apps"): [_post("/apps", 403, {"document": "id: mine"}), _post("/apps?dry_run=true", 403, {"document": "id: mine"})],
-    ("GET", "/jobs/{job}/progress"): [_get("/jobs/<job>/progress"), _get("/jobs/<waiting>/progress")],
+    ("GET", "/accuracy"): [_get("/accuracy", 200), _get("/accuracy", 200, app="script")],
     ("GET", "/network"): [_get("/network", 403)],
     ("PUT", "/network"): [
         Case(403, lambda s, h: h.put("/network", content="network: x\n")),

@@ -149,7 +149,8 @@ class FakePlatform:
                 "id": job_id, "org": actor.org, "project": body.get("project", "default"), "user": actor.user,
                 "name": body.get("name", ""), "app": body["app"], "app_version": "0" * 64,
                 "state": "held" if body.get("held") else "pending", "reason": "", "tasks": 1,
-                "resources": {"cores": 1, "memory_mib": 256, "gpus": 0, "gpu_type": "", "wall_s": 600} | body.get("resources", {}),
+                "resources": {"cores": 1, "memory_mib": 256, "gpus": 0, "gpu_type": "", "wall_s": 600}
+                | {k: v for k, v in body.get("resources", {}).items() if v != "auto"},
                 "objective": body.get("objective", "balanced"), "created_at": iso(self.now()), "started_at": None,
                 "ended_at": None, "moved": 0, "cost": {"amount": "0.001234", "currency": "CNY"}, "attempts": [],
             }  # fmt: skip
@@ -163,6 +164,13 @@ class FakePlatform:
     async def offers(self, actor: Actor, body: View) -> View:
         self._called("offers")
         return {"offers": [_CANDIDATE], "refusals": {"architecture": 2}, "partitions": 3}
+
+    async def accuracy(self, actor: Actor, app: str | None, last: int) -> list[View]:
+        self._called("accuracy")
+        none = {"n": 0, "mdape": None, "p90_coverage": None}
+        ways = dict.fromkeys(("predicted", "wall_time_asked", "mean_of_application"), none)
+        peak = {"n": 0, "p90_coverage": None}
+        return [{"app": app or "echo", "runs": 0, "first": 0, **ways, "partitions": [], "peak_memory": peak}]
 
     async def explain(self, actor: Actor, job_id: str) -> View:
         view = self._row(actor, job_id)["view"]

@@ -1,4 +1,4 @@
-"""apps: list, show, versions, lint, test, publish. Other verbs join `group`."""
+"""apps: list, show, versions, accuracy, lint, test, publish. Other verbs join `group`."""
 
 from __future__ import annotations
 
@@ -74,6 +74,40 @@ def apps_show(app: App, json: Json = False) -> None:
             for name, p in (schema.get("properties") or {}).items()
         ],
     )  # fmt: skip
+
+
+@group.command("accuracy")
+def accuracy(
+    app: Annotated[str, typer.Argument(metavar="[APP]", help="An application; all that have run without it.", show_default=False)] = "",
+    last: Annotated[int, typer.Option(min=1, max=10_000, help="So many runs of each.", metavar="N")] = 500,
+    json: Json = False,
+) -> None:
+    """Show how good run times were predicted for jobs that have ended (operators: everybody's)."""
+    with context.connected() as tide:
+        found = tide.accuracy(app or None, last=last)
+    if json:
+        context.emit(found)
+        return
+    from tidegrid.cli import show
+
+    rows = []
+    for a in found:
+        rows.append([a["app"], "all partitions", *_score(a["predicted"])])
+        rows += [["", p["partition"], *_score(p)] for p in a["partitions"]]
+        rows.append(["", "(wall time asked for)", *_score(a["wall_time_asked"])])
+        rows.append(["", "(mean of earlier runs)", *_score(a["mean_of_application"])])
+        if a["peak_memory"]["n"]:
+            peak = a["peak_memory"]
+            rows.append(["", "peak memory", peak["n"], "", _share(peak["p90_coverage"])])
+    show.table(["APPLICATION", "WHERE", "RUNS", "ERROR (MEDIAN)", "WITHIN P90"], rows, empty="no run has ended yet")
+
+
+def _score(s: dict[str, Any]) -> list[Any]:
+    return [s["n"], _share(s["mdape"]), _share(s["p90_coverage"])]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
 
 
 @group.command("versions")

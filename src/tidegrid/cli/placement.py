@@ -19,6 +19,7 @@ def offers(found: Mapping[str, Any]) -> None:
                   + "; ".join(f"{k} {v}" for k, v in found["formulas"].items()))  # fmt: skip
     _candidates(found.get("offers") or [])
     _refusals(found.get("refusals") or {}, found.get("partitions"))
+    _prediction(found.get("prediction") or {})
     if found.get("summary"):
         show.line(str(found["summary"]), "" if found.get("offers") else "bold red")
 
@@ -62,6 +63,18 @@ def _candidates(candidates: list[Mapping[str, Any]]) -> None:
         ],
         right=["AT ONCE", "PRICE", "AT MOST", "COST"],
     )  # fmt: skip
+
+
+def _prediction(p: Mapping[str, Any]) -> None:
+    """Where the run times come from, and the wall time that would do."""
+    if p.get("text"):
+        show.line(str(p["text"]), "dim")
+    asked, enough = p.get("wall_s"), p.get("proposed_wall_s")
+    if asked and enough and p.get("source") == "history":
+        if asked > enough:
+            show.line(f"a wall time of {show.seconds(enough)} would do, instead of {show.seconds(asked)}: --wall auto", "dim")
+        elif (p.get("run_p90_s") or 0) >= asked:
+            show.line(f"it may well be cut off at {show.seconds(asked)}: --wall auto asks for {show.seconds(enough)}", "yellow")
 
 
 def _refusals(refusals: Mapping[str, int], partitions: Any = None) -> None:

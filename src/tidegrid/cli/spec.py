@@ -37,7 +37,7 @@ def wanted(
     exclusive: Annotated[bool, typer.Option("--exclusive", help="Whole nodes, which are paid for.")] = False,
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs of one task.", metavar="N")] = None,
     gpu_type: Annotated[str, typer.Option(help="Kind of GPU.", metavar="TYPE", show_default=False)] = "",
-    wall: Annotated[str, typer.Option("--wall", "-t", help="Time limit: 90s, 10m, 1h30m, HH:MM:SS.", metavar="TIME", show_default=False)] = "",
+    wall: Annotated[str, typer.Option("--wall", "-t", help="Time limit: 90s, 10m, 1h30m, HH:MM:SS; or auto: from earlier runs.", metavar="TIME", show_default=False)] = "",
     objective: Annotated[str, typer.Option("--objective", "-o", help="balanced, cheapest, fastest, deadline, budget or patient.", metavar="NAME", show_default=False)] = "",
     work: Annotated[str, typer.Option("--work", help="Kind of work: batch, interactive, may_wait or training.", metavar="KIND", show_default=False)] = "",
     arch: Annotated[list[str] | None, _list(("--arch",), "Only on this architecture. Repeatable.", "ARCH")] = None,
@@ -64,7 +64,7 @@ def wanted(
         raise InvalidInput("submit.what", "say what to run: an application, or --script FILE", hint="see `tide apps`")
     resources = {
         "cores": cores, "memory_mib": values.memory(memory) if memory else None, "gpus": gpus,
-        "gpu_type": gpu_type or None, "wall_s": values.duration(wall) if wall else None,
+        "gpu_type": gpu_type or None, "wall_s": ("auto" if wall == "auto" else values.duration(wall)) if wall else None,
         "nodes": nodes, "ranks": ranks, "exclusive": exclusive or None,
     }  # fmt: skip
     site = {"features": feature, "qos": qos, "warn_s": values.duration(warn) if warn else 0}

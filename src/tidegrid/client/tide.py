@@ -142,6 +142,11 @@ class Tide(Files, Operations, Software):
         encoded = {name: base64.b64encode(content).decode() for name, content in (files or {}).items()}
         return self._view("POST", "/apps", params={"dry_run": str(dry_run).lower()}, json={"document": document, "files": encoded})
 
+    def accuracy(self, app: str | None = None, *, last: int = 500) -> list[View]:
+        """How good run times were predicted for one's own last jobs, an application each."""
+        found: list[View] = self._view("GET", "/accuracy", params={"app": app, "last": last})["items"]
+        return found
+
     def network(self) -> View:
         return self._view("GET", "/network")
 

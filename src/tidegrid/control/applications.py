@@ -91,10 +91,7 @@ class Applications:
                 "files": [{"path": f.path, "sha256": f.sha256} for f in application.files]}  # fmt: skip
 
     async def _inputs_of(self, actor: Actor, body: Mapping[str, Any], application: Application) -> Inputs:
-        """How much a job is given, where the application computes what it needs. Unknown uploads are told later, and what another
-        job has not written yet counts for nothing."""
-        if not application.needs.computed:
-            return Inputs()
+        """How much a job is given. Unknown uploads are told later, and what another job has not written yet counts for nothing."""
         wanted, scope = list(body.get("inputs") or ()), Scope(actor.org_id)
 
         def read(conn: Connection) -> int:

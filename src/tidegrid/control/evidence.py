@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tidegrid import ledger
-from tidegrid.control import health, metering
+from tidegrid.control import health, metering, runtimes
 from tidegrid.control.context import Context
 from tidegrid.domain.attempt import (
     NEVER_STARTED,
@@ -102,6 +102,7 @@ class Batch:
         elif "started_at" in cols:
             self.touched.add(row["job_id"])
         old = {(e.task, e.restart): e for e in before.executions}
+        runtimes.note(self.conn, self.ctx, stored, [e for e in after.executions if e.ended and old.get((e.task, e.restart)) != e])
         over = []
         for e in after.executions:
             was = old.get((e.task, e.restart))

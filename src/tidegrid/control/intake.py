@@ -21,11 +21,13 @@ from tidegrid.domain.job import Constraints, InputFile, JobSpec, JobState, Resou
 from tidegrid.domain.ranges import MAX_TASKS, compress, parse_array
 from tidegrid.ledger.holds import insufficient
 from tidegrid.scheduling import labels
+from tidegrid.scheduling.runtime import MODELLED_SHARE
 from tidegrid.store import blobs, events, jobs, orgs
 from tidegrid.store.scope import Scope
 
 Body = Mapping[str, Any]
 MAX_ARRAY = 100_000
+AUTO = "auto"  # a wall time left to the platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,12 @@ def parse_body(body: Body, application: Application, inputs: Inputs = Inputs()) 
     """InvalidInput with a stable code where a field is wrong; parameters are checked by the application's schema. inputs: how much
     it is given, for what the application computes of that."""
     params = application.validate(dict(body.get("params") or {}))
+    asked = dict(body.get("resources") or {})
+    auto = asked.get("wall_s") == AUTO
+    if auto:
+        del asked["wall_s"]  # as the document has it, until it is known what was learnt
     work = str(body.get("work") or application.work)
-    resources = labels.apply(work, _resources(body.get("resources") or {}, application, params, inputs))
+    resources = labels.apply(work, _resources(asked, application, params, inputs))
     constraints = body.get("constraints") or {}
     array = str(body.get("array") or "")
     tasks, throttle = parse_array(array) if array else ((0,), 0)
@@ -79,6 +85,9 @@ def parse_body(body: Body, application: Application, inputs: Inputs = Inputs()) 
         held=bool(body.get("held")),
         site=SiteOptions(**{k: v for k, v in (body.get("site") or {}).items() if v}),
         checkpoint_every_s=_every(body, application),
+        input_bytes=inputs.bytes,
+        estimate_s=_estimate(asked, application, params, inputs),
+        wall_auto=auto,
         work=work,
         trial=bool(body.get("trial")),  # the platform's own word: the API takes no such field
     )
@@ -86,6 +95,26 @@ def parse_body(body: Body, application: Application, inputs: Inputs = Inputs()) 
         if not name.replace("_", "a").isalnum() or name[0].isdigit() or name.startswith("TIDE_"):
             raise InvalidInput("env.malformed", f"{name!r} cannot be the name of an environment variable of a job")
     return Wanted(spec, application, tasks)
+
+
+def _estimate(asked: Body, application: Application, params: Mapping[str, Any], inputs: Inputs) -> float:
+    """Half of the wall time that the document computes for such a job, whatever limit was asked for; 0 where it computes none."""
+    if not isinstance(application.needs.default.get("wall"), str):
+        return 0.0
+    others = {k: v for k, v in asked.items() if k != "wall_s"}
+    try:
+        return MODELLED_SHARE * application.resources_for(params, inputs, others).wall_s
+    except InvalidInput:
+        return 0.0  # only the limit that was asked for makes it possible
+
+
+def with_wall(w: Wanted, proposed: int | None) -> Wanted:
+    """With the wall time that was proposed, where it was left to the platform; never above the document's limit."""
+    if not w.spec.wall_auto or proposed is None:
+        return w
+    most = w.application.limits.wall_s
+    resources = replace(w.spec.resources, wall_s=min(proposed, most) if most else proposed)
+    return replace(w, spec=replace(w.spec, resources=resources))
 
 
 def _every(body: Body, application: Application) -> int:

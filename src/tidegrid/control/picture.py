@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tidegrid.control.failover import FAILURES_TO_BREAK
 from tidegrid.control.intake import Wanted
 from tidegrid.control.programs import Programs
 from tidegrid.control.reconcile import Contact
+from tidegrid.control.runtimes import Known
 from tidegrid.domain.clock import SECOND
 from tidegrid.domain.errors import Conflict, InvalidInput
 from tidegrid.domain.job import JobSpec
@@ -25,28 +26,35 @@ from tidegrid.domain.lease import cluster_role
 from tidegrid.domain.money import format_amount
 from tidegrid.domain.ranges import expand
 from tidegrid.rating.rates import Rates, format_price
-from tidegrid.scheduling import labels, placement, runtime
+from tidegrid.scheduling import labels, placement
 from tidegrid.scheduling.health import Condition, shown
 from tidegrid.scheduling.placement import Decision, Refusal, Request
+from tidegrid.scheduling.runtime import Prediction
 from tidegrid.scheduling.snapshot import Health, PartitionRow, Snapshot, need_of
 from tidegrid.store import attempts, clusters, leases, networks, porting
 from tidegrid.store import health as healths
 
 Row = Mapping[Any, Any]
-HISTORY_S = 5
+Policy = Callable[[Sequence[Request], Snapshot], Sequence[Request]]
+
+
+def as_asked(requests: Sequence[Request], snapshot: Snapshot) -> Sequence[Request]:
+    """The default policy: placement is asked for what was asked."""
+    return requests
 
 
 class Picture:
-    """Builds snapshots and asks placement. `contacts` is what the loops know of the clusters now."""
+    """Builds snapshots and asks placement. `contacts` is what the loops know of the clusters now; policy: what is asked
+    of placement for the requests, otherwise than they have it where ways of placing are compared."""
 
-    def __init__(self, ctx: Context) -> None:
-        self.ctx = ctx
+    def __init__(self, ctx: Context, policy: Policy = as_asked) -> None:
+        self.ctx, self.policy = ctx, policy
+        self.runtimes = Known(ctx)
         self.contacts: dict[str, Contact] = {}
         self._network: Network | None = None
         self._unwell: dict[healths.Place, Condition] = {}
         self._held: frozenset[str] = frozenset()
         self._loaded = False
-        self._history: dict[str, tuple[int, Any]] = {}
         self.software = Programs(ctx)
 
     def forget(self) -> None:
@@ -144,42 +152,33 @@ class Picture:
 
     # Asking placement -----------------------------------------------------------------------------------------------
 
-    async def requests(self, rows: Sequence[Row], specs: Sequence[JobSpec]) -> list[Request]:
-        """What placement needs of parts that wait."""
-        history = await self._histories({s.app for s in specs})
+    async def requests(self, rows: Sequence[Row], specs: Sequence[JobSpec], snapshot: Snapshot) -> Sequence[Request]:
+        """What placement needs of parts that wait; their run times are for the partitions of the snapshot."""
+        runs = await self.runtimes.predict([(s, r["org_id"]) for r, s in zip(rows, specs, strict=True)], snapshot)
         may = await access.access(self.ctx, await self.network())
-        return [
+        asked = [
             dataclasses.replace(
-                self._request(r["id"], s, len(expand(r["tasks"])), history[s.app], tuple(r["excluded"].split())),
+                self._request(r["id"], s, len(expand(r["tasks"])), p, tuple(r["excluded"].split())),
                 closed=may.closed(r["org_id"], r["project_id"]),
             )
-            for r, s in zip(rows, specs, strict=True)
+            for r, s, p in zip(rows, specs, runs, strict=True)
         ]
+        return self.policy(asked, snapshot)
 
     def private(self) -> frozenset[str]:
         """Clusters whose own account is nobody's."""
         return access.private_clusters(self._network)
-
-    async def _histories(self, apps: set[str]) -> dict[str, Any]:
-        """Run time / wall time of recent good runs, by application; read again after HISTORY_S."""
-        now = self.ctx.now()
-        stale = [a for a in apps if now - self._history.get(a, (0, None))[0] > HISTORY_S * SECOND]
-        if stale:
-            fresh = await self.ctx.store.read(lambda c: {a: attempts.history(c, a, limit=200) for a in stale})
-            self._history |= {a: (now, np.array(h, np.float64)) for a, h in fresh.items()}
-        return {a: self._history[a][1] for a in apps}
 
     def _request(
         self,
         id_: int,
         spec: JobSpec,
         tasks: int,
-        history: Any,
+        runs: Prediction,
         excluded: tuple[str, ...] = (),
         balance: int | None = None,
     ) -> Request:
         r = spec.resources
-        p50, p90 = runtime.predict(history, r.wall_s)
         at_once = min(tasks, spec.throttle) if spec.throttle else tasks
         return Request(
             id=id_,
@@ -195,28 +194,24 @@ class Picture:
             tasks=tasks,
             constraints=spec.constraints,
             excluded=excluded,
-            run_p50_s=p50,
-            run_p90_s=p90,
+            runs=runs,
             objective=spec.objective,
             balance=balance,
         )
 
-    def decide(self, requests: Sequence[Request], snapshot: Snapshot) -> list[Decision]:
-        """Pure; called in a thread."""
-        return placement.decide(requests, snapshot)
-
     async def admission(self, wanted: Sequence[Wanted], org_id: int) -> list[int]:
         """Micro-yuan to reserve for each: the full wall time at the cheapest offer of the network as it is when all of it
-        is up. InvalidInput (job.impossible) with every reason where no partition could ever take one."""
+        is up, where the price is predicted. InvalidInput (job.impossible) with every reason where no partition could ever take one."""
         self.software.learn((w.spec.app, w.spec.app_version) for w in wanted)
         snapshot = await self._whole()
+        runs = await self.runtimes.predict([(w.spec, org_id) for w in wanted], snapshot)
         may = dataclasses.replace(await access.access(self.ctx, await self.network()), mute=frozenset())
         requests = [
             dataclasses.replace(
-                self._request(i, w.spec, len(w.tasks), _NOTHING), objective="cheapest", excluded=(),
+                self._request(i, w.spec, len(w.tasks), p), objective="cheapest", excluded=(),
                 closed=may.closed(org_id, w.spec.project),
             )
-            for i, w in enumerate(wanted)
+            for i, (w, p) in enumerate(zip(wanted, runs, strict=True))
         ]  # fmt: skip
         out = []
         for i, decision in enumerate(placement.decide(requests, snapshot, k=1)):
@@ -259,6 +254,12 @@ class Picture:
         idle = dataclasses.replace(snapshot.software, pool_free=snapshot.software.pool_total)
         return dataclasses.replace(snapshot, health=np.zeros_like(snapshot.health), software=idle)
 
+    async def proposed(self, wanted: Sequence[Wanted], org_id: int) -> list[int | None]:
+        """A wall time for each, in seconds; None where too little is known."""
+        snapshot = await self._whole()
+        runs = await self.runtimes.predict([(w.spec, org_id) for w in wanted], snapshot)
+        return [p.wall_s for p in runs]
+
     async def offers(self, wanted: Wanted, org_id: int) -> dict[str, Any]:
         """Where it could run now, best first, and why not elsewhere."""
         self.software.learn([(wanted.spec.app, wanted.spec.app_version)])
@@ -266,10 +267,10 @@ class Picture:
         if snapshot is None or not snapshot.partitions:
             await self._whole()
         assert snapshot is not None
-        history = await self._histories({wanted.spec.app})
+        runs = (await self.runtimes.predict([(wanted.spec, org_id)], snapshot))[0]
         may = await access.access(self.ctx, await self.network())
         request = dataclasses.replace(
-            self._request(0, wanted.spec, len(wanted.tasks), history[wanted.spec.app]),
+            self._request(0, wanted.spec, len(wanted.tasks), runs),
             closed=may.closed(org_id, wanted.spec.project),
         )
         decision = placement.decide([request], snapshot, k=len(snapshot.partitions))[0]
@@ -288,6 +289,7 @@ class Picture:
             "objective": decision.objective,
             "snapshot": decision.snapshot,
             "policy": decision.policy,
+            "prediction": _told(decision, runs, wanted.spec.resources.wall_s),
             "summary": decision.why_not()
             if not offers
             else f"{len(offers)} of {decision.partitions} partitions can take it; "
@@ -370,7 +372,10 @@ class Picture:
         }
 
 
-_NOTHING = np.empty(0)
+def _told(decision: Decision, runs: Prediction, asked_s: int) -> dict[str, Any]:
+    """What the run times come from, for a customer; and the wall time that would be enough."""
+    basis = {k: v for k, v in (decision.prediction or {}).items() if k not in ("runs", "speed")}
+    return {**basis, "text": runs.text(decision.terms.app), "wall_s": asked_s, "proposed_wall_s": runs.wall_s}
 
 
 def _rates(prices: Any) -> Rates | None:

@@ -13,7 +13,18 @@ from sqlalchemy import Connection
 
 from tidegrid import ledger
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
-from tidegrid.control import accounts, failover, health, incidents, intake, network_file, replay, servers, views
+from tidegrid.control import (
+    accounts,
+    failover,
+    health,
+    incidents,
+    intake,
+    network_file,
+    replay,
+    runtimes,
+    servers,
+    views,
+)
 from tidegrid.control.applications import Applications
 from tidegrid.control.context import Context
 from tidegrid.control.installed import Installed
@@ -103,8 +114,16 @@ class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, Porting
                 raise
             if i % 50 == 49:
                 await asyncio.sleep(0)
+        parsed = await self._timed(actor, parsed)
         prices = await self.picture.admission(parsed, actor.org_id)
         return [intake.with_reserve(w, p) for w, p in zip(parsed, prices, strict=True)]
+
+    async def _timed(self, actor: Actor, parsed: list[intake.Wanted]) -> list[intake.Wanted]:
+        """With wall times, where they were left to the platform."""
+        if not any(w.spec.wall_auto for w in parsed):
+            return parsed
+        proposed = await self.picture.proposed(parsed, actor.org_id)
+        return [intake.with_wall(w, p) for w, p in zip(parsed, proposed, strict=True)]
 
     async def _views(self, actor: Actor, known: Mapping[Any, Any]) -> list[View]:
         return await self._by_ids(actor, [int(i) for i in json.loads(known["response"])])
@@ -121,8 +140,15 @@ class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, Porting
     async def offers(self, actor: Actor, body: View) -> View:
         application = await self._named(str(body["app"]))
         wanted = intake.parse_body(body, application, await self._inputs_of(actor, body, application))
+        wanted = (await self._timed(actor, [wanted]))[0]
         found = await self.picture.offers(wanted, actor.org_id)
         return {"resources": asdict(wanted.spec.resources), "formulas": application.needs.describe(), **found}
+
+    async def accuracy(self, actor: Actor, app: str | None, last: int) -> list[View]:
+        """How good run times were predicted, for the last runs that the actor sees. NotFound (app.unknown)."""
+        if app is not None:
+            app = (await self._named(app)).id
+        return await self.store.read(lambda c: runtimes.accuracy(c, Scope(actor.scope_org), app, last))
 
     # Jobs ---------------------------------------------------------------------------------------------------------
 
@@ -231,6 +257,7 @@ class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, Porting
                 c.pop("cost", None)
                 c.pop("score", None)  # the cost is part of it
                 c.get("terms", {}).pop("cost", None)
+            body.get("prediction", {}).pop("runs", None)  # others' runs are among them
         return {
             "at": views.when(d["at"]),
             "chosen": d["chosen"],

@@ -106,7 +106,7 @@ class Relocator:
             )
         )
         specs = [intake.spec_from(r) for r in rows]
-        plain = await self.picture.requests(rows, specs)
+        plain = await self.picture.requests(rows, specs, snapshot)
         here = [
             dataclasses.replace(
                 q, excluded=(), licences=(), constraints=dataclasses.replace(q.constraints, any_of=(w.place,), ordered=())

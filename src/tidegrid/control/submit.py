@@ -84,7 +84,7 @@ class Submitter:
         snapshot = self._snapshot = await self.picture.snapshot()
         if snapshot is None:
             return 0
-        asked = Asked(tuple(await self.picture.requests(rows, specs)))
+        asked = Asked(tuple(await self.picture.requests(rows, specs, snapshot)))
         chosen = await asyncio.to_thread(asked.decide, snapshot)
         placing = asyncio.create_task(self._place(rows, specs, asked, chosen))
         self._sending[placing] = ""

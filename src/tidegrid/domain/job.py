@@ -98,7 +98,8 @@ class InputFile:
 class JobSpec:
     """A validated submission. params: JSON values by the application's schema; array: a range text, empty for none;
     checkpoint_every_s: between two copies of its checkpoint, 0: as the application says; work: what kind it is, "" for none in particular;
-    trial: it finds out whether its application works somewhere."""
+    trial: it finds out whether its application works somewhere; input_bytes: of what was uploaded when it was accepted; estimate_s: run
+    time by the application's document, 0 where that says nothing; wall_auto: the wall time was left to the platform."""
 
     app: str
     app_version: str
@@ -122,6 +123,9 @@ class JobSpec:
     checkpoint_every_s: int = 0
     work: str = ""
     trial: bool = False
+    input_bytes: int = 0
+    estimate_s: float = 0.0
+    wall_auto: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from tidegrid.control import accounts, catalogue, network_file
 from tidegrid.control.context import Context, Settings
 from tidegrid.control.leases import Leases
 from tidegrid.control.loops import Loops
-from tidegrid.control.picture import Picture
+from tidegrid.control.picture import Picture, Policy, as_asked
 from tidegrid.control.platform import Platform
 from tidegrid.control.staging import Staging
 from tidegrid.control.submit import Submitter
@@ -50,7 +50,7 @@ class Options:
     """database: a URL, default SQLite in the home; port 0: any free one; wrap: put around every connector (tests);
     supervise: start supervisors that are not running; accept_clock: go on although the clock stepped back; network: a
     network document to apply at the start; data: where blobs, results and embedded clusters are, shared by the servers of one
-    network; by default the home."""
+    network; by default the home; policy: see `Picture`."""
 
     home: Path
     host: str = "127.0.0.1"
@@ -62,6 +62,7 @@ class Options:
     accept_clock: bool = False
     network: str = ""
     data: Path | None = None
+    policy: Policy = as_asked
 
 
 @contextlib.asynccontextmanager
@@ -87,7 +88,7 @@ async def network_of(options: Options, address: str = "") -> AsyncIterator[tuple
         await catalogue.install_packaged(ctx)
         if options.network:
             await network_file.apply(ctx, options.network)
-        picture = Picture(ctx)
+        picture = Picture(ctx, options.policy)
         await accounts.open_accounts(ctx, await picture.network())
         staging = Staging(ctx)
         await asyncio.to_thread(staging.blobs.sweep, 0.0 if store.dialect == "sqlite" else 3600.0)

@@ -11,6 +11,7 @@ from typing import Any
 from tidegrid.domain.money import MICRO, format_amount
 from tidegrid.rating.rate import rate_millicores
 from tidegrid.scheduling.objective import Objective
+from tidegrid.scheduling.runtime import Prediction
 from tidegrid.scheduling.snapshot import SUPPLIES, Floats, Ints, Snapshot
 from tidegrid.scheduling.software import Standing
 
@@ -126,9 +127,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Terms:
-    """What the candidates are made from: the request's shape and predictions, and of the best partitions, best first, their
-    index, wait (s) and score. whole_nodes: how many it has to itself, 0 where it shares them; waves float64[P]: how often a
-    partition is filled for all tasks, None for one task; factor float64[P]: on the score, for what is in doubt there, None for 1."""
+    """What the candidates are made from: the request's shape, and of the best partitions, best first, their index, run time of one
+    task (p50, p90; s), wait (s) and score. whole_nodes: how many it has to itself, 0 where it shares them; waves float64[P]: how
+    often a partition is filled for all tasks, None for one task; factor float64[P]: on the score, for what is in doubt there, None
+    for 1; runs: what the run times come from, None where they were given."""
 
     snapshot: Snapshot
     need: tuple[int, ...]
@@ -136,8 +138,8 @@ class Terms:
     tasks: int
     wall_s: int
     input_bytes: int
-    p50: float
-    p90: float
+    p50: Floats
+    p90: Floats
     index: Ints
     wait: Floats
     score: Floats
@@ -145,6 +147,7 @@ class Terms:
     objective: Objective
     app: str = ""
     factor: Floats | None = None
+    runs: Prediction | None = None
 
     def candidates(self) -> tuple[Candidate, ...]:
         return tuple(self._candidate(i) for i in range(len(self.index)))
@@ -155,14 +158,14 @@ class Terms:
         given = allocated(s, self.need, self.whole_nodes)[p].tolist() if self.whole_nodes else list(self.need)
         millicores, mib, gpus = given
         sell, cost = s.sell_rates(p), s.cost_rates(p)
-        wait, slowness = float(self.wait[i]), 1.0 / float(s.speed[p])
+        wait = float(self.wait[i])
         waves = 1.0 if self.waves is None else float(self.waves[p])
-        run = min(slowness * self.p50, float(self.wall_s))
+        run = float(self.p50[i])
         staging = float(s.staging_s[p]) + self.input_bytes / float(s.bandwidth[p]) if self.input_bytes else 0.0
         ran_ms = round(run * 1000)
         price = self.tasks * rate_millicores(ran_ms, millicores, gpus, mib, sell)
         marginal = self.tasks * rate_millicores(ran_ms, millicores, gpus, mib, cost)
-        run_p50, run_p90 = run * waves, min(slowness * self.p90, float(self.wall_s)) * waves
+        run_p50, run_p90 = run * waves, float(self.p90[i]) * waves
         factor = 1.0 if self.factor is None else float(self.factor[p])
         row = s.software.row(self.app)
         return Candidate(
@@ -275,7 +278,21 @@ class Decision:
             "policy": self.policy,
             "note": self.note,
             "licences": {pool: n for pool, n in self.licences},
+            **({} if self.prediction is None else {"prediction": self.prediction}),
         }
+
+    @property
+    def prediction(self) -> dict[str, Any] | None:
+        """What the run times come from, and what was said of one task where it was sent; None where they were given."""
+        runs = self.terms.runs
+        if runs is None:
+            return None
+        told: dict[str, Any] = {"peak_p50_mib": _rounded(runs.peak_p50_mib), "peak_p90_mib": _rounded(runs.peak_p90_mib)}
+        if self.chosen is not None:
+            told |= {"speed": round(float(runs.speed[self.terms.index[self.chosen]]), 6),
+                     "run_p50_s": round(float(self.terms.p50[self.chosen]), 3),
+                     "run_p90_s": round(float(self.terms.p90[self.chosen]), 3)}  # fmt: skip
+        return {**runs.basis(), **told}
 
 
 def explain_text(decision: Decision, snapshot: Snapshot) -> list[str]:
@@ -295,6 +312,8 @@ def explain_text(decision: Decision, snapshot: Snapshot) -> list[str]:
         ]
         if decision.licences:
             lines.append("  takes of licences: " + ", ".join(f"{n} of {pool}" for pool, n in decision.licences))
+        if decision.terms.runs is not None:
+            lines.append(f"  {decision.terms.runs.text(decision.terms.app)}")
         lines += [f"  instead of {_against(best, c)}" for c in decision.candidates if c.index != best.index]
         if decision.refusals:
             lines.append(f"refused, of {decision.partitions} partitions (one may count twice):")
@@ -303,6 +322,10 @@ def explain_text(decision: Decision, snapshot: Snapshot) -> list[str]:
     if decision.snapshot != snapshot.revision:
         lines.append(f"(shown beside picture {snapshot.revision[:12]}, which is another one)")
     return lines
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
 
 
 _STANDINGS = {

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from tidegrid.domain.job import Constraints
 from tidegrid.scheduling.decision import Candidate, Decision, Refusal, explain_text
 from tidegrid.scheduling.objective import PRESETS, Objective
+from tidegrid.scheduling.runtime import Prediction
 from tidegrid.scheduling.snapshot import Snapshot
 from tidegrid.scheduling.weighing import Batch
 
@@ -28,10 +29,10 @@ class Request:
     need: one task's over all its nodes, in the order of the snapshot's kinds (`snapshot.need_of`); nodes: on how many it is spread
     evenly; exclusive: these nodes whole, all their cores and GPUs; tasks: how many of them; wall_s: limit in
     seconds; excluded: clusters or partitions that refused it; closed: clusters where its customer has no account;
-    run_p50_s, run_p90_s: predicted run time of one task at speed 1,
-    None for `runtime.predict` without history; balance: micro-yuan available, None for not asked; budget: micro-yuan at most;
-    deadline_s: unix time by which it should have ended; trial: it finds out whether the application works there; linked: its nodes need
-    an interconnect; licences: (feature, count), of all tasks that run at once.
+    runs: predicted run time of one task at each partition of the snapshot; where it is None, run_p50_s, run_p90_s: at speed 1,
+    and where they are None too, `runtime.predict` without history; balance: micro-yuan available, None for not asked; budget:
+    micro-yuan at most; deadline_s: unix time by which it should have ended; trial: it finds out whether the application works there;
+    linked: its nodes need an interconnect; licences: (feature, count), of all tasks that run at once.
     """
 
     id: int
@@ -45,6 +46,7 @@ class Request:
     closed: tuple[str, ...] = ()
     run_p50_s: float | None = None
     run_p90_s: float | None = None
+    runs: Prediction | None = None
     input_bytes: int = 0
     objective: str = "balanced"
     balance: int | None = None

@@ -11,7 +11,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
@@ -96,7 +96,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _made(kind: type, body: Mapping[str, Any]) -> Any:
+def _made(kind: Any, body: Mapping[str, Any]) -> Any:
+    if not isinstance(kind, type):  # `Prediction | None`
+        kind = next(k for k in get_args(kind) if dataclasses.is_dataclass(k))
     hints = get_type_hints(kind)
     return kind(**{name: _value(hints[name], value) for name, value in body.items()})
 

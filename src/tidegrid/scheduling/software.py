@@ -23,6 +23,7 @@ CARD = (
     "peak_dp_core", "peak_sp_core", "peak_dp_all", "bandwidth_triad_1", "bandwidth_triad_all", "latency_memory", "clock_core",
     "cpu_quota",
 )  # fmt: skip
+_GENERAL = ("peak_dp_core", "bandwidth_triad_1", "clock_core")
 
 
 class Standing(IntEnum):
@@ -150,3 +151,22 @@ def shapes(s: Software, p: int) -> dict[str, tuple[int, ...]]:
 def to_fields(s: Software) -> dict[str, Any]:
     """Names and arrays, as a snapshot stores them."""
     return {name: getattr(s, name) for name in ("apps", "features", "pools", *shapes(s, 0))}
+
+
+def speeds(s: Software, app: str, base: Floats) -> Floats:
+    """How fast an application is at each partition, relative, float64[P]: as measured; elsewhere by the machine cards, on the measured
+    ones' scale; where there is no card, `base`."""
+    known = s.card[:, [CARD.index(name) for name in _GENERAL]]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        card = np.log(known).mean(axis=1)  # of clock, bandwidth and peak alike; NaN where one is unavailable
+    told = np.isfinite(card)
+    out = np.log(base)
+    if told.any():
+        out = np.where(told, card - np.median(card[told]), out)
+    row = s.row(app)
+    if row is not None:
+        measured = (s.speed_n[row] > 0) & (s.speed[row] > 0)
+        if measured.any():
+            own = np.log(np.where(measured, s.speed[row], 1.0))
+            out = np.where(measured, own, out + float(np.mean((own - out)[measured])))
+    return np.asarray(np.exp(out), np.float64)

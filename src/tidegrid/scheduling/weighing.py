@@ -6,7 +6,7 @@ What depends only on the shape of a request is kept for the others of the batch:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,7 @@ _PRICE_HOUR = 100.0 * 3600  # 1e-8 yuan an hour in one micro-yuan a second
 _FEW = 16
 Shape = tuple[tuple[int, ...], int]  # one task's need; and on how many nodes of its own, 0 where it shares them
 _NO_HISTORY: Floats = np.empty(0)
+_ALL = slice(None)
 
 
 class Batch:
@@ -63,15 +64,11 @@ class Batch:
         """The decision on one request; with `charges` it weighs on the later ones."""
         s, objective = self.snapshot, lookup(r.objective, self.overrides)
         verdict = self.feasibility.of(r)
-        p50, p90 = r.run_p50_s, r.run_p90_s
-        if p50 is None or p90 is None:
-            p50, p90 = predict(_NO_HISTORY, r.wall_s)
+        p50, p90 = self._times(r)
         wall, time = float(r.wall_s), objective.time * _YUAN_HOUR
 
         pace, waves = self._pace_of(r, objective)
-        run = self._slowness * p50
-        if p50 * self._slowest > wall:
-            np.minimum(run, wall, out=run)
+        run = self._run(p50, wall, None)
         score = pace * run
         wait = self._wait(r)
         score += wait * (time * (WAIT_P50_SHARE + objective.risk * (1 - WAIT_P50_SHARE)))
@@ -119,9 +116,10 @@ class Batch:
             self._charge(r, int(top[chosen]), p90, waves)
             for pool, n in taken:
                 self._licences[pool] -= n
+        longest = self._run(p90, wall, None, top)
         terms = Terms(
-            s, r.need, r.nodes if r.exclusive else 0, r.tasks, r.wall_s, r.input_bytes, p50, p90, top, wait[top], score[top], waves,
-            objective, r.app, factor,
+            s, r.need, r.nodes if r.exclusive else 0, r.tasks, r.wall_s, r.input_bytes, run[top], longest, top, wait[top], score[top],
+            waves, objective, r.app, factor, r.runs,
         )  # fmt: skip
         names = tuple((s.software.pools[pool], n) for pool, n in taken)
         return Decision(r.id, r.objective, chosen, terms, refusals, feasible, self.policy, note, names)
@@ -181,9 +179,23 @@ class Batch:
                 at_once = np.minimum(at_once, column // n)
         return np.asarray(np.ceil(tasks / np.maximum(at_once, 1)), np.float64)
 
-    def _run(self, seconds: float, wall: float, waves: Floats | None) -> Floats:
-        """Run time of all tasks, float64[P]."""
-        run = np.minimum(self._slowness * seconds, wall)
+    @staticmethod
+    def _times(r: Request) -> tuple[float | Floats, float | Floats]:
+        """p50 and p90 of one task: seconds at speed 1, or where it was predicted so, at each partition float64[P]."""
+        if r.runs is not None:
+            return r.runs.p50, r.runs.p90
+        if r.run_p50_s is None or r.run_p90_s is None:
+            return predict(_NO_HISTORY, r.wall_s)
+        return r.run_p50_s, r.run_p90_s
+
+    def _run(self, seconds: float | Floats, wall: float, waves: Floats | None, at: Any = _ALL) -> Floats:
+        """Run time of all tasks in seconds, float64[P], or at some partitions."""
+        if isinstance(seconds, np.ndarray):
+            run: Floats = np.minimum(seconds[at], wall)
+        else:
+            run = self._slowness[at] * seconds
+            if seconds * self._slowest > wall:
+                np.minimum(run, wall, out=run)
         return run if waves is None else run * waves
 
     def _wait(self, r: Request) -> Floats:
@@ -199,13 +211,14 @@ class Batch:
         np.putmask(wait, fits, 0.0)
         return wait
 
-    def _charge(self, r: Request, p: int, p90: float, waves: Floats | None) -> None:
+    def _charge(self, r: Request, p: int, p90: float | Floats, waves: Floats | None) -> None:
         share = 0.0
         for row, n, capacity in zip(self._room, r.need, self.snapshot.capacity[p].tolist(), strict=True):
             if n:
                 row[p] -= n * r.tasks
                 share = max(share, n * r.tasks / max(capacity, 1))
-        run = min(float(self._slowness[p]) * p90, float(r.wall_s)) * (1.0 if waves is None else float(waves[p]))
+        one = float(p90[p]) if isinstance(p90, np.ndarray) else float(self._slowness[p]) * p90
+        run = min(one, float(r.wall_s)) * (1.0 if waves is None else float(waves[p]))
         self._load[p] += min(share, 1.0) * run  # an array's run time counts its waves already
         self._charged = True
 

@@ -49,7 +49,9 @@ class ResourcesBody(Body):
     memory_mib: Annotated[int, Field(ge=1, le=1 << 31, strict=True)] | None = None
     gpus: Annotated[int, Field(ge=0, le=100_000, strict=True)] | None = None
     gpu_type: Label | None = None
-    wall_s: Annotated[int, Field(ge=1, le=31_622_400, strict=True, description="limit in seconds")] | None = None
+    wall_s: (
+        Annotated[int, Field(ge=1, le=31_622_400, strict=True, description="limit in seconds")] | Literal["auto"] | None
+    ) = Field(default=None, description="limit in seconds; `auto`: from earlier runs of the application, else its document's")
     nodes: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
     ranks: Annotated[int, Field(ge=1, le=100_000, strict=True, description="MPI processes on each node")] | None = None
     exclusive: Annotated[bool, Field(strict=True, description="whole nodes, which are paid for")] | None = None

@@ -180,6 +180,41 @@ class Progress(View):
     source: str = "state"
 
 
+class Score(View):
+    """n runs; mdape: median of |said / came - 1|; p90_coverage: share of runs that stayed within the p90."""
+
+    n: int
+    mdape: float | None = None
+    p90_coverage: float | None = None
+
+
+class PartitionScore(Score):
+    partition: str
+
+
+class PeakScore(View):
+    n: int
+    p90_coverage: float | None = None
+
+
+class Accuracy(View):
+    """Of one application: what was predicted from its history, beside the wall time asked for and the mean of its earlier runs, for
+    the same runs. first: placed before any run was known."""
+
+    app: str
+    runs: int
+    first: int
+    predicted: Score
+    wall_time_asked: Score
+    mean_of_application: Score
+    partitions: list[PartitionScore]
+    peak_memory: PeakScore
+
+
+class AccuracyList(View):
+    items: list[Accuracy]
+
+
 class Network(Open):
     """The network document as applied."""
 

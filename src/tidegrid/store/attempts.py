@@ -318,19 +318,6 @@ def begin_sending(conn: Connection, ids: Sequence[int], token: int) -> list[int]
     return out
 
 
-def history(conn: Connection, app: str, *, limit: int) -> list[float]:
-    """Run time / wall time asked for, of the last good runs of an application."""
-    query = (
-        select(executions.c.started_at, executions.c.ended_at, attempts.c.wall_s)
-        .join(attempts, attempts.c.id == executions.c.attempt_id)
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .where(jobs.c.app == app, executions.c.reason == "ok", executions.c.started_at.is_not(None))
-        .order_by(executions.c.attempt_id.desc())
-        .limit(limit)
-    )
-    return [(end - start) / 1e6 / wall for start, end, wall in conn.execute(query) if end is not None and wall]
-
-
 def live_counts(conn: Connection) -> dict[str, int]:
     """Live attempts by cluster."""
     query = select(attempts.c.cluster, func.count()).where(attempts.c.state != "ENDED").group_by(attempts.c.cluster)

@@ -492,6 +492,34 @@ checkpoints = Table(  # the newest whole one of each task, at home; its files be
     UniqueConstraint("job_id", "task"),
 )
 
+runs = Table(  # runs that ended well, by a witness that no customer can write: what run times are predicted from
+    "runs",
+    metadata,
+    _org(),
+    Column("attempt_id", BigInteger, primary_key=True),
+    Column("task", Integer, primary_key=True),
+    Column("restart", Integer, primary_key=True),
+    _int("job_id"),
+    _text("app"),
+    _text("place"),  # cluster/partition
+    _int("recorded_at"),
+    _int("run_ms"),
+    _int("wall_s"),
+    _int("peak_mib", None),
+    _text("traits", "{}"),  # JSON of scheduling.traits.Traits
+    _text("traits_hash"),
+    _int("speed_ppm", 1_000_000),  # of the place, as told for the prediction
+    _int("estimate_ms", None),  # the document's, at speed 1
+    _text("source"),  # of the prediction: history | document | wall time; empty: none was made
+    _int("said_p50_ms", None),
+    _int("said_p90_ms", None),
+    _int("said_peak_mib", None),  # p90
+    ForeignKeyConstraint(["org_id", "job_id"], ["jobs.org_id", "jobs.id"]),
+    ForeignKeyConstraint(["org_id", "attempt_id"], ["attempts.org_id", "attempts.id"]),
+    Index("runs_of_app", "app", "recorded_at"),
+    Index("runs_of_org", "org_id", "app", "recorded_at"),
+)
+
 # Money -------------------------------------------------------------------------------------------------------------------
 
 usage = Table(

@@ -52,6 +52,13 @@ def test_submit_prints_the_id_and_nothing_else(tide: Tide, api: Api) -> None:
     assert (body["constraints"], body["env"], body["name"]) == ({"any_of": ["east"]}, {"A": "b=c"}, "初试")
 
 
+def test_a_wall_time_may_be_left_to_the_platform(tide: Tide, api: Api) -> None:
+    job = _submit(tide, "-t", "auto")
+    assert api.platform.rows[job]["body"]["resources"] == {"wall_s": "auto"}
+    status, _, err = tide("submit", "echo", "-p", "text=x", "-t", "automatic")
+    assert status == 2 and "automatic" in err
+
+
 def test_texts_stay_texts_where_the_application_says_so(tide: Tide, api: Api) -> None:
     _, out, _ = tide("submit", "echo", "-p", "text=007")
     assert api.platform.rows[out.strip()]["body"]["params"] == {"text": "007"}
@@ -170,7 +177,7 @@ def _everything(job: str) -> list[list[str]]:
     return [
         ["ps"], ["ps", "--all", "--state", "succeeded"], ["show", job], ["explain", job], ["offers", "echo", "-p", "text=x"],
         ["logs", job], ["events"], ["fetch", job, "--list"], ["fetch", job], ["usage"], ["usage", "--corrections"], ["balance"], ["apps"],
-        ["apps", "list"], ["apps", "show", "echo"], ["apps", "versions", "echo"], ["apps", "lint", "good.yaml"], ["ps", "--progress"], ["cluster", "list"], ["hold", job], ["release", job], ["cancel", job], ["org", "list"],
+        ["apps", "list"], ["apps", "show", "echo"], ["apps", "accuracy"], ["apps", "accuracy", "echo", "--last", "9"], ["apps", "versions", "echo"], ["apps", "lint", "good.yaml"], ["ps", "--progress"], ["cluster", "list"], ["hold", job], ["release", job], ["cancel", job], ["org", "list"],
         ["project", "list"], ["user", "list"], ["token", "list"], ["token", "create", "--label", "x"],
         ["user", "create", "new"], ["project", "create", "new"],
     ]  # fmt: skip

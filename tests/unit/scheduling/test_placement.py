@@ -13,7 +13,7 @@ from tidegrid.rating.rate import rate
 from tidegrid.rating.rates import Rates
 from tidegrid.scheduling.objective import Objective
 from tidegrid.scheduling.placement import Refusal, Request, decide, explain_text, offers
-from tidegrid.scheduling.runtime import predict
+from tidegrid.scheduling.runtime import Prediction, predict
 from tidegrid.scheduling.snapshot import Health, Snapshot, need_of
 
 FULL = [(3600, NODE)]  # one job on the whole node for an hour
@@ -267,3 +267,27 @@ def test_a_very_long_queue_is_followed_for_some_steps_and_then_estimated():
     waiting = [(3600, (4000, 0, 0))] * 5000
     best = place(network(row(**BUSY, waiting=waiting))).best
     assert best.wait_p90 == pytest.approx(3600 + 2500 * 3600, rel=0.01)  # two at a time on 8 cores
+
+
+def test_a_job_goes_where_its_application_was_predicted_to_run_faster_and_says_what_that_rests_on():
+    snapshot = network(row("a/one"), row("b/two"))
+    runs = Prediction(np.array([900.0, 90.0]), np.array([5000.0, 120.0]), np.ones(2), 40, np.array([30, 10]), 0.08, "history", own=3)
+    decision = place(snapshot, wall=1000, runs=runs)
+    assert decision.best.name == "b/two" and (decision.best.run_p50, decision.best.run_p90) == (90.0, 120.0)
+    other = decision.candidates[1]
+    assert (other.run_p50, other.run_p90) == (900.0, 1000.0)  # never above the wall time
+    assert decision.best.price == rate(90_000, 4, 0, 1024, Rates(6 * FEN))
+    told = decision.to_json()["prediction"]
+    assert (told["source"], told["runs"], told["own_runs"], told["run_p50_s"], told["speed"]) == ("history", 40, 3, 90.0, 1.0)
+    text = "\n".join(decision.text)
+    assert "run time from earlier runs of app (3 of yours), typically 8% off" in text and "40" not in text
+    assert place(snapshot, wall=1000).to_json().get("prediction") is None
+
+
+def test_predicted_run_times_count_for_arrays_and_deadlines():
+    snapshot = network(row("a/one"), row("b/two"))
+    runs = Prediction(np.array([100.0, 10.0]), np.array([200.0, 20.0]), np.ones(2), 9, np.array([9, 0]), 0.1, "history")
+    many = place(snapshot, wall=1000, cores=4, tasks=5, runs=runs)
+    assert many.best.name == "b/two" and many.best.run_p50 == 30  # two at a time
+    late = place(snapshot, wall=1000, runs=runs, objective="deadline", deadline_s=snapshot.epoch_s + 50)
+    assert late.best.name == "b/two" and late.refusals == {Refusal.DEADLINE: 1}

@@ -12,6 +12,7 @@ from tidegrid.domain.errors import Broken
 from tidegrid.domain.job import Constraints
 from tidegrid.scheduling.objective import Objective
 from tidegrid.scheduling.record import Asked, answer, digest
+from tidegrid.scheduling.runtime import Prediction
 from tidegrid.scheduling.snapshot import Snapshot
 
 
@@ -35,6 +36,15 @@ def test_every_field_comes_back():
     asked = Asked((one,), overrides={"mine": Objective(price=0.1, time=1 / 3, sure=True)})
     again = Asked.from_bytes(asked.to_bytes())
     assert again == asked and isinstance(again.requests[0].constraints.any_of, tuple)
+
+
+def test_predicted_run_times_come_back_to_the_last_bit():
+    runs = Prediction(np.array([1 / 3, 2.0]), np.array([0.7, 9.0]), np.ones(2), 4, np.array([4, 0]), float("nan"), "history", 1e-3, None, 60, 2)
+    snapshot = network(row("a/cpu"), row("b/cpu"))
+    asked = Asked((ask(1, runs=runs), ask(2)))
+    again = Asked.from_bytes(asked.to_bytes())
+    assert again.requests[0].runs.p50.tolist() == runs.p50.tolist() and again.requests[0].runs.here.dtype == np.int64
+    assert answer(again.decide(snapshot)) == answer(asked.decide(snapshot)) and again.to_bytes() == asked.to_bytes()
 
 
 def test_another_picture_or_another_wish_gives_another_digest():

@@ -167,3 +167,15 @@ def test_cards_are_nan_where_nothing_was_measured() -> None:
     snapshot = net(*TWO, cards={"east/cpu": (58.2, 116.0, 400.0, 28.4, 90.0, 156.0, 3.6, 8.0)})
     assert snapshot.software.card[0].tolist()[:2] == [58.2, 116.0]
     assert np.isnan(snapshot.software.card[1]).all()
+
+
+def test_speeds_are_as_measured_elsewhere_by_the_cards_and_else_as_given() -> None:
+    names = ("a/x", "b/x", "c/x", "d/x")
+    base = np.array([1.0, 1.0, 1.0, 2.0])
+    assert software.speeds(software.table(names), "lmp", base).tolist() == [1.0, 1.0, 1.0, 2.0]
+    card = {n: [v] * len(software.CARD) for n, v in (("a/x", 1.0), ("b/x", 2.0), ("c/x", 4.0))}
+    by_card = software.speeds(software.table(names, cards=card), "lmp", base)
+    assert by_card == pytest.approx([0.5, 1.0, 2.0, 2.0])  # the median is 1
+    known = software.table(names, {"lmp": AppRow(speed={"a/x": (3.0, 5, 0.1)})}, card)
+    assert software.speeds(known, "lmp", base)[:3] == pytest.approx([3.0, 6.0, 12.0])  # c is four times a, by its card
+    assert software.speeds(known, "other", base) == pytest.approx(by_card)

@@ -9,7 +9,7 @@ from fastapi import Path as PathParam
 
 from tidegrid.domain.errors import InvalidInput
 from tidegrid.server import views
-from tidegrid.server.auth import Network, ReadsCatalog, WritesCatalog
+from tidegrid.server.auth import Network, ReadsCatalog, ReadsJobs, WritesCatalog
 from tidegrid.server.bodies import ApplicationBody
 from tidegrid.server.fields import AppName, Name
 
@@ -47,3 +47,14 @@ async def publish(
     if "\x00" in body.document:
         raise InvalidInput("document.invalid", "the document is no text", hint="send the YAML file as it is")
     return await platform.app_publish(actor, body.document, body.contents(), dry_run)
+
+
+@router.get("/accuracy", response_model=views.AccuracyList)
+async def accuracy(
+    platform: Network,
+    actor: ReadsJobs,
+    app: Annotated[AppName | None, Query(description="of this application only")] = None,
+    last: Annotated[int, Query(ge=1, le=10_000, description="runs of each application that are looked at")] = 500,
+) -> Any:
+    """How good run times were predicted for one's own jobs that have ended; operators see those of all."""
+    return {"items": await platform.accuracy(actor, app, last)}
