@@ -6,10 +6,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tests.parts.stores import Ticks, make_ids
+from tidegrid.catalog.batch_job import Known, translate
 from tidegrid.catalog.proposal import Offered, propose
 from tidegrid.connectors.findings import Findings
 from tidegrid.domain.actor import Actor, require_change_job, sees
@@ -128,7 +130,7 @@ class FakePlatform:
                 raise Conflict("idempotency.other_body", "this key was used for another request")
             return [self.rows[j]["view"] for j in made]
         for body in bodies:
-            if body["app"].partition("@")[0] not in ("echo", "script"):
+            if body["app"].partition("@")[0] not in ("echo", "script", "sbatch"):
                 raise NotFound("app.unknown", f"there is no application {body['app']!r}")
             if body.get("resources", {}).get("cores", 1) > 1000:
                 raise InsufficientFunds("balance.insufficient", "this needs 9 CNY; 1 CNY is available",
@@ -154,6 +156,12 @@ class FakePlatform:
     async def offers(self, actor: Actor, body: View) -> View:
         self._called("offers")
         return {"offers": [_CANDIDATE], "refusals": {"architecture": 2}, "partitions": 3}
+
+    async def batch_script(self, actor: Actor, asked: View) -> View:
+        self._called("batch_script")
+        names = {"name", "options", "environment", "variables", "args", "ignore"}
+        found = translate(asked["script"], Known(), **{k: v for k, v in asked.items() if k in names})
+        return {"submission": found.body, "remarks": [asdict(r) for r in found.remarks], "wait": found.wait, "dry_run": found.dry_run}
 
     async def explain(self, actor: Actor, job_id: str) -> View:
         view = self._row(actor, job_id)["view"]

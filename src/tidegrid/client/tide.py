@@ -11,6 +11,7 @@ from typing import Any, Self
 import httpx
 
 from tidegrid.client import sse
+from tidegrid.client.batch import BatchScripts
 from tidegrid.client.calls import View, quoted
 from tidegrid.client.files import Files
 from tidegrid.client.operations import Operations
@@ -19,7 +20,7 @@ from tidegrid.client.views import Event, Job, Page
 from tidegrid.domain.errors import Unreachable
 
 
-class Tide(Files, Operations):
+class Tide(Files, BatchScripts, Operations):
     """A connection to one server. Errors are those of `tidegrid.domain.errors`, with the server's codes; a server that
     does not answer is Unreachable (server.unreachable).
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -13,6 +14,7 @@ from sqlalchemy import Connection
 from tidegrid import ledger
 from tidegrid.catalog.document import Application
 from tidegrid.control.context import Context
+from tidegrid.control.views import when
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.errors import InvalidInput, NotFound
 from tidegrid.domain.ids import parse, show
@@ -24,6 +26,7 @@ from tidegrid.store.scope import Scope
 
 Body = Mapping[str, Any]
 MAX_ARRAY = 100_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +77,19 @@ def parse_body(body: Body, application: Application) -> Wanted:
         held=bool(body.get("held")),
         site=SiteOptions(**{k: v for k, v in (body.get("site") or {}).items() if v}),
         checkpoint_every_s=_every(body, application),
+        begin=_begin(body),
     )
     for name in spec.env:
         if not name.replace("_", "a").isalnum() or name[0].isdigit() or name.startswith("TIDE_"):
             raise InvalidInput("env.malformed", f"{name!r} cannot be the name of an environment variable of a job")
     return Wanted(spec, application, tasks)
+
+
+def _begin(body: Body) -> int:
+    """µs UTC; 0: at once."""
+    if not body.get("begin"):
+        return 0
+    return (datetime.fromisoformat(str(body["begin"]).replace("Z", "+00:00")) - _EPOCH) // timedelta(microseconds=1)
 
 
 def _every(body: Body, application: Application) -> int:
@@ -169,6 +180,7 @@ def admit(conn: Connection, ctx: Context, actor: Actor, wanted: Sequence[Wanted]
                 "held": spec.held,
                 "tasks": len(w.tasks),
                 "reserved": w.reserve,
+                "reason": f"begins at {when(spec.begin)}" if spec.begin > now else "",
                 "created_at": now,
             }
         )
@@ -185,6 +197,7 @@ def admit(conn: Connection, ctx: Context, actor: Actor, wanted: Sequence[Wanted]
                     "job_id": job_id,
                     "tasks": compress(chunk),
                     "reserved": part,
+                    "not_before": spec.begin,
                 }
             )
         ok = set(spec.after_ok) | {i.job for i in spec.inputs if i.job}

@@ -16,6 +16,7 @@ from tidegrid.catalog import document
 from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
 from tidegrid.control import accounts, failover, health, incidents, intake, network_file, servers, views
+from tidegrid.control.batch_scripts import BatchScripts
 from tidegrid.control.context import Context
 from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
@@ -38,7 +39,7 @@ View = dict[str, Any]
 MAX_BULK = 1000
 
 
-class Platform(Settlement, SiteAccounts, Sites):
+class Platform(Settlement, SiteAccounts, Sites, BatchScripts):
     """Everything below the server. The loops run beside it (`control.loops`)."""
 
     def __init__(self, ctx: Context, picture: Picture, staging: Staging) -> None:

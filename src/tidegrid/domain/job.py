@@ -97,7 +97,7 @@ class InputFile:
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """A validated submission. params: JSON values by the application's schema; array: a range text, empty for none;
-    checkpoint_every_s: between two copies of its checkpoint, 0: as the application says."""
+    checkpoint_every_s: between two copies of its checkpoint, 0: as the application says; begin: µs UTC, not placed before."""
 
     app: str
     app_version: str
@@ -119,6 +119,7 @@ class JobSpec:
     held: bool = False
     site: SiteOptions = SiteOptions()
     checkpoint_every_s: int = 0
+    begin: int = 0
 
 
 @dataclass(frozen=True, slots=True)

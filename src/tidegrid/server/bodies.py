@@ -98,11 +98,26 @@ class Submission(Body):
         Annotated[int, Field(ge=1, le=31_622_400, strict=True, description="between two copies of its checkpoint; default: the application's")] | None
     ) = None
     held: bool = False
+    begin: AwareDatetime | None = Field(default=None, description="not placed before")
     site: SiteBody = SiteBody()
 
     def plain(self) -> dict[str, Any]:
         """For the platform: only what was given, so that an application's defaults are not hidden."""
         return self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+
+
+class BatchScriptBody(Body):
+    """A script written for sbatch. options: of the command line; environment: `SBATCH_*` variables; variables: values for
+    `--export=NAME`; ignore: options to leave out; utc_offset_s: what the submitter's clock is ahead of UTC."""
+
+    script: Annotated[str, Field(max_length=800_000)] = ""
+    name: Label = ""
+    options: list[Text] = Field(default=[], max_length=500)
+    args: list[Text] = Field(default=[], max_length=1000)
+    environment: dict[Annotated[str, Field(pattern=r"^SBATCH_[A-Z0-9_]*$", max_length=128)], Text] = Field(default={}, max_length=100)
+    variables: dict[EnvName, Text] = Field(default={}, max_length=256)
+    ignore: list[Label] = Field(default=[], max_length=100)
+    utc_offset_s: Annotated[int, Field(ge=-86_400, le=86_400, strict=True)] = 0
 
 
 class SubmissionList(Body):

@@ -56,9 +56,16 @@ def text_params(app: Application) -> list[tuple[str, bool]]:
     return found
 
 
+def _placed(directory: Path) -> dict[str, str]:
+    """What the prologue tells an application of its place."""
+    (directory / "log").mkdir(exist_ok=True)
+    values = {"INPUT": f"{directory}/in", "TASK": "0", "NATIVE_ID": "1", "NODES": "1", "RANKS": "1", "CORES": "1", "MEMORY_MIB": "64"}
+    return {f"TIDE_{k}": v for k, v in values.items()}
+
+
 def run(script: str, directory: Path) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(["/bin/sh", "-c", script], cwd=directory, capture_output=True, timeout=30, check=False,
-                          env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"})  # fmt: skip
+                          env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **_placed(directory)})  # fmt: skip
 
 
 CASES = [(app.id, name, listed) for app in PACKAGED.values() for name, listed in text_params(app)]
@@ -74,7 +81,7 @@ def test_a_packaged_application_runs_nothing_of_a_text_parameter(
     app_id: str, name: str, listed: bool, tmp_path: Path
 ) -> None:
     app = PACKAGED[app_id]
-    rest: dict[str, Any] = {"command": {"program": "true"}, "script": {"script": "exit 0"}}.get(app_id, {})
+    rest: dict[str, Any] = {"command": {"program": "true"}, "script": {"script": "exit 0"}, "sbatch": {"script": "#!/bin/sh\nexit 0\n"}}.get(app_id, {})
     accepted = 0
     values = [NASTY] if listed else NASTY
     for value in values:

@@ -337,3 +337,24 @@ def test_secrets_are_local_and_never_shown(tide: Tide, tmp_path: Path, monkeypat
     status, out, err = tide("secret", "list")
     assert status == 0 and "alpha-key" in out and "SHA256:" in out and private not in out + err
     assert tide("secret", "remove", "other")[0] == 0 and tide("secret", "remove", "other")[0] == 2
+
+
+def test_a_batch_script_is_shown_submitted_and_refused_by_its_lines(tide: Tide, api: Api, tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    script.write_text("#!/bin/bash\n#SBATCH -J one\n#SBATCH -t 5 --mem=1G --mail-type=ALL\necho $1\n")
+    status, out, _ = tide("sbatch", "-n", "2", "--json", "--dry-run", "--time=10", "job.sh", "--json", "x y")
+    found = json.loads(out)
+    assert status == 0 and found["submission"]["resources"]["wall_s"] == 600 and not api.platform.rows
+    assert found["submission"]["params"]["args"] == ["--json", "x y"] and found["submission"]["resources"]["ranks"] == 2
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "in.txt").write_text("in")
+    status, out, err = tide("sbatch", "--with", "data", "--bring", "*.dat", "job.sh")
+    assert status == 0 and out.startswith("job-") and "line 3: --mail-type: left out: no mail" in err
+    body = api.platform.rows[out.strip()]["body"]
+    assert [i["path"] for i in body["inputs"]] == ["data/in.txt"] and body["outputs"] == ["*.dat"] and body["name"] == "one"
+    script.write_text("#!/bin/bash\n#SBATCH --bogus\n#SBATCH -w node1\ntrue\n")
+    status, _, err = tide("sbatch", "job.sh")
+    assert status == 2 and "line 2" in err and "--bogus is no option of sbatch" in err and "line 3: nodelist" in err
+    assert tide("sbatch")[0] == 2 and tide("sbatch", "none.sh")[0] == 2
+    with api.tide() as sdk:
+        assert sdk.sbatch("#!/bin/sh\n#SBATCH -J by-sdk\ntrue\n", held=True).name == "by-sdk"
