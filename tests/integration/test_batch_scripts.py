@@ -4,39 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tests.parts.batch_scripts import ARRAY, PLAIN, WARNED, WARNED_BELOW
 from tests.parts.platform import Running, running
-
-PLAIN = """#!/bin/bash
-#SBATCH -J hello
-#SBATCH --ntasks=2 --cpus-per-task=2
-#SBATCH --time=1 --mem=64M
-#SBATCH -o logs/%x-%j.out
-[ "$SLURM_SUBMIT_DIR" = "$PWD" ] && [ "$SLURM_JOB_ID" -gt 0 ] || exit 9
-echo "$SLURM_JOB_NAME $SLURM_NTASKS $SLURM_CPUS_PER_TASK $SLURM_CPUS_ON_NODE $SLURM_NNODES $1"
-echo to stderr >&2
-srun sh -c 'echo rank' | wc -l
-tr a-z A-Z <data/in.txt >upper.txt
-"""
-ARRAY = """#!/bin/bash
-#SBATCH --array=3-7:2
-#SBATCH --time=1 --mem=64M
-#SBATCH -o o_%3a.txt
-echo $SLURM_ARRAY_TASK_ID $SLURM_ARRAY_TASK_COUNT $SLURM_ARRAY_TASK_MAX
-"""
-WARNED = """#!/bin/bash
-#SBATCH --time=1 --mem=64M --signal=B:TERM@58
-trap 'echo saved; exit 5' TERM
-sleep 30 & wait
-"""
-WARNED_BELOW = """#!/bin/bash
-#SBATCH --time=1 --mem=64M --signal=USR2@58
-bash -c "trap 'exit 6' USR2; sleep 30 & wait"
-echo went on after $?
-"""
-
 
 async def submitted(net: Running, script: str, inputs: list[dict[str, Any]] | None = None, **more: Any) -> str:
     found = await net.platform.batch_script(net.acme, {"script": script, "name": "run.sh", **more})
@@ -87,8 +60,8 @@ def test_what_begins_later_waits(tmp_path: Path) -> None:
             waiting = await net.platform.job(net.acme, late)
             assert (view["state"], waiting["state"], waiting["attempts"]) == ("succeeded", "pending", [])
             assert waiting["reason"].startswith("begins at 20")
-            began, made = view["attempts"][0]["created_at"], view["created_at"]
-            assert began > made and view["started_at"] >= began
+            began, made = (datetime.fromisoformat(t) for t in (view["attempts"][0]["created_at"], view["created_at"]))
+            assert (began - made).total_seconds() >= 2  # `now` is told in whole seconds
             await net.platform.cancel(net.acme, late)
             assert (await net.wait(late, actor=net.acme))[0]["state"] == "cancelled"
 

@@ -26,7 +26,7 @@ from tidegrid.control.staging import Fetched, Staging
 from tidegrid.domain.errors import Broken, InvalidInput, NoSpace, NotFound
 from tidegrid.domain.ids import b32
 from tidegrid.domain.job import InputFile, JobSpec
-from tidegrid.store import attempts, transfers
+from tidegrid.store import attempts, transfers, uploads
 from tidegrid.store.engine import Store
 from tidegrid.store.scope import Scope
 
@@ -107,7 +107,7 @@ class World:
         return {str(p.relative_to(top)): p.read_bytes() for p in top.rglob("*") if p.is_file()}
 
     def upload(self, data: bytes, tenant: Tenant | None = None) -> str:
-        view = asyncio.run(self.staging.upload((tenant or self.tenant).org_id, stream(data)))
+        view = asyncio.run(self.staging.uploads.put((tenant or self.tenant).org_id, stream(data)))
         assert view["size"] == len(data)
         return str(view["sha256"])
 
@@ -145,7 +145,7 @@ def test_an_upload_is_kept_once_under_its_hash(world: World) -> None:
 
 
 def test_an_upload_beyond_the_quota_is_refused_and_leaves_nothing(world: World) -> None:
-    world.staging.quota = lambda org_id: 100_000
+    world.ctx.store.write_sync(lambda c: uploads.set_quota(c, world.tenant.org_id, 0, 100_000, None))
     world.upload(b"a" * 90_000)
     with pytest.raises(NoSpace) as e:
         world.upload(b"b" * 90_000)
@@ -160,7 +160,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(world: World) -> None:
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        asyncio.run(world.staging.upload(world.tenant.org_id, broken()))
+        asyncio.run(world.staging.uploads.put(world.tenant.org_id, broken()))
     assert [p for p in (world.home / "blobs").rglob("*") if p.is_file()] == []
 
 

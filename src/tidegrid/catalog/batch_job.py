@@ -299,7 +299,7 @@ class _Translation:
             if found is None:
                 return LEAST_MIB
             if found:
-                return found * {"mem": 1, "mem-per-cpu": cores, "mem-per-gpu": max(gpus, 1)}[key]
+                return int(found) * {"mem": 1, "mem-per-cpu": cores, "mem-per-gpu": max(gpus, 1)}[key]
             if not places:
                 self._refuse(g, f"--{key}=0, all of a node's memory, cannot be told without a network: name an amount")
                 return LEAST_MIB
@@ -327,12 +327,12 @@ class _Translation:
         return found.number, found.type
 
     def _wall(self) -> int:
-        found = self._value("time", values.minutes)
+        found: int | None = self._value("time", values.minutes)
         if found == values.UNLIMITED:
             self._refuse(self.got["time"], "a job needs a wall time here: give --time")
         if found is None and "time" not in self.got:
             self._remark(0, "time", Fate.USED, f"no wall time is asked for: {DEFAULT_WALL_S // 3600} h")
-        return int(found) if found is not None and found > 0 else DEFAULT_WALL_S
+        return found if found is not None and found > 0 else DEFAULT_WALL_S
 
     def _array(self) -> tuple[str, int]:
         def tasks(text: str) -> tuple[str, int]:

@@ -141,6 +141,8 @@ def parse(words: Sequence[str], where: str, *, line: int = 0, rank: int = COMMAN
                 elif found.takes is Takes.MAYBE and letters:
                     value, letters = letters, ""
                 given.append(Given(found, value.removeprefix("=") if found.takes is Takes.VALUE else value, where, line, rank))
+        elif word in ("hetjob", "packjob"):
+            given.append(Given(OPTIONS[word], "", where, line, rank))
         else:
             raise _bad(where, line, f"{word!r} is no option")
     return given

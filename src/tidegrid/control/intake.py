@@ -124,6 +124,8 @@ def _input(i: Body) -> InputFile:
     path = str(i["path"])
     if not path or path.startswith("/") or ".." in path.split("/") or "\0" in path:
         raise InvalidInput("input.path", f"{path!r} is no path inside the job's directory")
+    if i.get("tree"):
+        return InputFile(path, sha256=str(i["tree"]), tree=True)
     if i.get("job"):
         return InputFile(path, job=parse("job", i["job"]), source=str(i.get("source") or path))
     if not i.get("sha256"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from tidegrid import ledger
 from tidegrid.catalog import document
 from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
-from tidegrid.control import accounts, failover, health, incidents, intake, network_file, servers, views
+from tidegrid.control import accounts, failover, health, incidents, intake, locality, network_file, servers, views
 from tidegrid.control.batch_scripts import BatchScripts
 from tidegrid.control.context import Context
+from tidegrid.control.data import Data
 from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
 from tidegrid.control.settlement import Settlement
@@ -39,7 +40,7 @@ View = dict[str, Any]
 MAX_BULK = 1000
 
 
-class Platform(Settlement, SiteAccounts, Sites, BatchScripts):
+class Platform(Settlement, SiteAccounts, Sites, BatchScripts, Data):
     """Everything below the server. The loops run beside it (`control.loops`)."""
 
     def __init__(self, ctx: Context, picture: Picture, staging: Staging) -> None:
@@ -101,6 +102,7 @@ class Platform(Settlement, SiteAccounts, Sites, BatchScripts):
                 raise
             if i % 50 == 49:
                 await asyncio.sleep(0)
+        parsed = await locality.known(self.ctx, self.staging, actor.org_id, parsed)
         prices = await self.picture.admission(parsed, actor.org_id)
         return [intake.with_reserve(w, p) for w, p in zip(parsed, prices, strict=True)]
 
@@ -118,8 +120,8 @@ class Platform(Settlement, SiteAccounts, Sites, BatchScripts):
 
     async def offers(self, actor: Actor, body: View) -> View:
         application = await self._named(str(body["app"]))
-        wanted = intake.parse_body(body, application)
-        return await self.picture.offers(wanted, actor.org_id)
+        wanted = await locality.known(self.ctx, self.staging, actor.org_id, [intake.parse_body(body, application)])
+        return await self.picture.offers(wanted[0], actor.org_id)
 
     # Jobs ---------------------------------------------------------------------------------------------------------
 
@@ -272,9 +274,6 @@ class Platform(Settlement, SiteAccounts, Sites, BatchScripts):
     async def output_path(self, actor: Actor, job_id: str, path: str) -> Path:
         row = await self._job_row(actor, job_id)
         return await self.staging.output_path(Scope(actor.scope_org), row, path)
-
-    async def upload(self, actor: Actor, chunks: AsyncIterator[bytes]) -> View:
-        return await self.staging.upload(actor.org_id, chunks)
 
     # Catalog and network ------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ class Refusal(StrEnum):
 
     ARCH = "arch"
     REGION = "region"
+    RESIDENCY = "residency"
     NOT_LISTED = "not_listed"
     EXCLUDED = "excluded"
     GPU_TYPE = "gpu_type"
@@ -41,6 +42,7 @@ class Refusal(StrEnum):
 TEXTS: Mapping[Refusal, str] = {
     Refusal.ARCH: "have another architecture",
     Refusal.REGION: "are in another region",
+    Refusal.RESIDENCY: "are outside of the regions that its data must stay in",
     Refusal.NOT_LISTED: "are not among those the job names",
     Refusal.EXCLUDED: "are excluded by the job, or refused it before",
     Refusal.GPU_TYPE: "have no GPU of that type",
@@ -112,7 +114,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True, eq=False)
 class Terms:
     """What the candidates are made from: the request's shape and predictions, and of the best partitions, best first, their
-    index, wait (s) and score. whole_nodes: how many it has to itself, 0 where it shares them; waves float64[P]: how often a
+    index, wait (s) and score; staging: s at each of them, None without inputs. whole_nodes: how many it has to itself, 0 where it shares them; waves float64[P]: how often a
     partition is filled for all tasks, None for one task."""
 
     snapshot: Snapshot
@@ -120,7 +122,7 @@ class Terms:
     whole_nodes: int
     tasks: int
     wall_s: int
-    input_bytes: int
+    staging: Floats | None
     p50: float
     p90: float
     index: Ints
@@ -140,7 +142,7 @@ class Terms:
         wait, slowness = float(self.wait[i]), 1.0 / float(s.speed[p])
         waves = 1.0 if self.waves is None else float(self.waves[p])
         run = min(slowness * self.p50, float(self.wall_s))
-        staging = float(s.staging_s[p]) + self.input_bytes / float(s.bandwidth[p]) if self.input_bytes else 0.0
+        staging = 0.0 if self.staging is None else float(self.staging[i])
         ran_ms = round(run * 1000)
         return Candidate(
             index=p,

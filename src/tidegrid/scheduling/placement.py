@@ -29,7 +29,7 @@ class Request:
     evenly; exclusive: these nodes whole, all their cores and GPUs; tasks: how many of them; wall_s: limit in
     seconds; excluded: clusters or partitions that refused it; closed: clusters where its customer has no account;
     run_p50_s, run_p90_s: predicted run time of one task at speed 1,
-    None for `runtime.predict` without history; balance: micro-yuan available, None for not asked; budget: micro-yuan at most;
+    None for `runtime.predict` without history; input_bytes: of its inputs; already: (cluster, bytes of them that lie there); balance: micro-yuan available, None for not asked; budget: micro-yuan at most;
     deadline_s: unix time by which it should have ended.
     """
 
@@ -45,6 +45,7 @@ class Request:
     run_p50_s: float | None = None
     run_p90_s: float | None = None
     input_bytes: int = 0
+    already: tuple[tuple[str, int], ...] = ()
     objective: str = "balanced"
     balance: int | None = None
     budget: int | None = None

@@ -75,7 +75,8 @@ class Batch:
             score += spread * (time * objective.risk)
         staging: Floats | None = None
         if r.input_bytes:
-            staging = s.staging_s + r.input_bytes / s.bandwidth
+            moves = self._moves(r)
+            staging = np.where(moves > 0, s.staging_s + moves / s.bandwidth, 0.0)
             score += staging * time
         if self._doubt is not None:
             score *= self._doubt
@@ -107,8 +108,17 @@ class Batch:
         chosen, note = self._choose(r, top, score, wait)
         if charges and chosen is not None:
             self._charge(r, int(top[chosen]), p90, waves)
-        terms = Terms(s, r.need, r.nodes if r.exclusive else 0, r.tasks, r.wall_s, r.input_bytes, p50, p90, top, wait[top], score[top], waves)
+        terms = Terms(s, r.need, r.nodes if r.exclusive else 0, r.tasks, r.wall_s, None if staging is None else staging[top], p50, p90, top, wait[top], score[top], waves)
         return Decision(r.id, r.objective, chosen, terms, refusals, feasible, self.policy, note)
+
+    def _moves(self, r: Request) -> Floats:
+        """Bytes of its inputs that each partition lacks, float64[P]."""
+        s = self.snapshot
+        out: Floats = np.full(len(s.partitions), float(r.input_bytes))
+        for cluster, there in r.already:
+            if cluster in s.clusters:
+                out[s.cluster == s.clusters.index(cluster)] -= there
+        return np.maximum(out, 0.0)
 
     def _sell_of(self, r: Request) -> tuple[Floats, float]:
         """Micro-yuan a second of one task float64[P], and the highest of them."""

@@ -51,20 +51,23 @@ class ConstraintsBody(Body):
     any_of: list[Place] = Field(default=[], max_length=200)
     ordered: list[Place] = Field(default=[], max_length=200)
     exclude: list[Place] = Field(default=[], max_length=200)
+    residency: list[Label] = Field(default=[], max_length=100, description="regions that its data must not leave")
 
 
 class InputBody(Body):
-    """A file for the working directory: an upload by its hash, or an output of another job."""
+    """A file for the working directory: an upload by its hash, or an output of another job. tree: an uploaded directory, by the
+    hash of the list of its files; they go below the path."""
 
     path: RelativePath
     sha256: Sha256 | None = None
+    tree: Sha256 | None = None
     job: JobId | None = None
     source: RelativePath | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> InputBody:
-        if (self.sha256 is None) == (self.job is None) or (self.job is None) != (self.source is None):
-            raise ValueError("give sha256, or job and source")
+        if [self.sha256, self.tree, self.job].count(None) != 2 or (self.job is None) != (self.source is None):
+            raise ValueError("give sha256, or tree, or job and source")
         return self
 
 
