@@ -11,6 +11,7 @@ from typing import Any
 from tests.parts.batch_scripts import ARRAY, PLAIN, WARNED, WARNED_BELOW
 from tests.parts.platform import Running, running
 
+
 async def submitted(net: Running, script: str, inputs: list[dict[str, Any]] | None = None, **more: Any) -> str:
     found = await net.platform.batch_script(net.acme, {"script": script, "name": "run.sh", **more})
     view = await net.platform.submit(net.acme, found["submission"] | ({"inputs": inputs} if inputs else {}), None)

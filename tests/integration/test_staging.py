@@ -19,7 +19,8 @@ from tidegrid import apps
 from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import SiteUnsure
 from tidegrid.connectors.files import LocalFiles
-from tidegrid.control import blobstore, catalogue, moving, staging
+from tidegrid.control import blobstore, bringing, catalogue, moving, staging
+from tidegrid.control.bringing import cache_of
 from tidegrid.control.context import Context, Settings
 from tidegrid.control.results import job_directory
 from tidegrid.control.staging import Fetched, Staging
@@ -189,7 +190,8 @@ def test_installing_the_packaged_applications_again_changes_nothing(world: World
     assert asyncio.run(catalogue.install_packaged(world.ctx)) == []
 
 
-def test_sending_goes_on_where_it_stopped(world: World) -> None:
+def test_sending_goes_on_where_it_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bringing, "LARGE", 1 << 20)
     a, big = world.attempt(), InputFile("big", world.upload(BIG))
     world.files.cuts = 2
     for _ in range(2):
@@ -202,9 +204,10 @@ def test_sending_goes_on_where_it_stopped(world: World) -> None:
     assert len(world.files.offsets) == 3
 
 
-def test_a_damaged_part_at_the_site_is_sent_anew(world: World) -> None:
+def test_a_damaged_part_at_the_site_is_sent_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     a, big = world.attempt(), InputFile("big", world.upload(BIG))
-    world.produce(a, {"in/big": b"wrong" * 1000})
+    monkeypatch.setattr(bringing, "LARGE", 1 << 20)
+    world.produce({"directory": cache_of(a["directory"], a["org_id"])}, {f".part-{big.sha256}": b"wrong" * 1000})
     world.stage_in(a, big)
     assert world.site(a, "in/big").read_bytes() == BIG
 

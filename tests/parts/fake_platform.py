@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from tests.parts.stores import Ticks, make_ids
 from tidegrid.catalog.batch_job import Known, translate
 from tidegrid.catalog.proposal import Offered, propose
 from tidegrid.connectors.findings import Findings
+from tidegrid.control.context import Context, Settings
+from tidegrid.control.data import Data
+from tidegrid.control.staging import Staging
 from tidegrid.domain.actor import Actor, require_change_job, sees
 from tidegrid.domain.errors import Conflict, InsufficientFunds, NotFound
 from tidegrid.domain.ids import parse, show
@@ -46,12 +49,14 @@ _INCIDENTS: list[View] = [
 ]  # fmt: skip
 
 
-class FakePlatform:
-    """`ports.Platform` without clusters. `finish` ends a job; `fail` makes the next call raise."""
+class FakePlatform(Data):
+    """`ports.Platform` without clusters; uploads are the real ones. `finish` ends a job; `fail` makes the next call raise."""
 
     def __init__(self, store: Store, home: Path) -> None:
         self.store, self.home, self.clock = store, home, Ticks()
         self.ids = make_ids(7, self.clock)
+        self.ctx = Context(store, self.clock, self.ids, home, Settings())
+        self.staging = Staging(self.ctx)
         self.rows: dict[str, View] = {}
         self.keys: dict[tuple[int, str], tuple[str, list[str]]] = {}
         self.log: dict[str, bytes] = {}
@@ -209,12 +214,8 @@ class FakePlatform:
         self._row(actor, job_id)
         return self._results(job_id) / path
 
-    async def upload(self, actor: Actor, chunks: AsyncIterator[bytes]) -> View:
-        hashed, size = hashlib.sha256(), 0
-        async for chunk in chunks:
-            hashed.update(chunk)
-            size += len(chunk)
-        return {"sha256": hashed.hexdigest(), "size": size}
+    async def _org(self, actor: Actor, org: str | None) -> tuple[int, str]:
+        return actor.org_id, actor.org
 
     async def apps(self) -> Sequence[View]:
         return [_APP]

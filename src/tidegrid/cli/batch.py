@@ -134,27 +134,19 @@ def _read(path: Path) -> str:
 
 
 def _inputs(tide: Tide, named: list[str]) -> list[dict[str, Any]]:
-    files = [f for name in named for f in _files(Path(name))]
-    found = []
-    for path, file in dict(files).items():
-        context.note(f"uploading {file}")
-        found.append({"path": path, "sha256": tide.upload(file)["sha256"]})
-    return found
+    """Files and directories under their names below this directory; others under their last name."""
+    from tidegrid.cli.spec import brought
 
-
-def _files(named: Path) -> list[tuple[str, Path]]:
-    """(path for the job, file) of a file, or of all files below a directory."""
-    if not named.exists():
-        raise InvalidInput("file.missing", f"--with: there is no file {str(named)!r}")
-    files = sorted(p for p in named.rglob("*") if p.is_file()) if named.is_dir() else [named]
+    wanted: dict[str, Path] = {}
     here = Path.cwd()
-    out = []
-    for file in files:
-        whole = Path(os.path.normpath(file.absolute()))
-        inside = whole.is_relative_to(here)
-        base = here if inside else (named.absolute().parent if named.is_dir() else whole.parent)
-        out.append((whole.relative_to(base).as_posix(), file))
-    return out
+    for name in named:
+        if not Path(name).exists():
+            raise InvalidInput("file.missing", f"--with: there is no file {name!r}")
+        whole = Path(os.path.normpath(Path(name).absolute()))
+        if whole == here:
+            raise InvalidInput("input.path", "--with names this directory itself", hint="name the files and directories in it")
+        wanted[whole.relative_to(here if whole.is_relative_to(here) else whole.parent).as_posix()] = whole
+    return [brought(tide, path, source) for path, source in wanted.items()]
 
 
 def _submit(tide: Tide, body: dict[str, Any], key: str) -> Job:

@@ -17,6 +17,7 @@ from tidegrid.cli import (
     accounts,
     batch,
     context,
+    data,
     files,
     incidents,
     jobs,
@@ -41,7 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (launching, network, incidents, servers, submit, batch, jobs, watch, files, money, accounts, site_accounts, secret, testbed):
+for module in (launching, network, incidents, servers, submit, batch, jobs, watch, files, data, money, accounts, site_accounts, secret, testbed):
     module.register(app)
 
 INTERRUPTED = 130

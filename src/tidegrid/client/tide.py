@@ -16,11 +16,12 @@ from tidegrid.client.calls import View, quoted
 from tidegrid.client.files import Files
 from tidegrid.client.operations import Operations
 from tidegrid.client.transport import Transport, told
+from tidegrid.client.uploads import Uploads
 from tidegrid.client.views import Event, Job, Page
 from tidegrid.domain.errors import Unreachable
 
 
-class Tide(Files, BatchScripts, Operations):
+class Tide(Files, Uploads, BatchScripts, Operations):
     """A connection to one server. Errors are those of `tidegrid.domain.errors`, with the server's codes; a server that
     does not answer is Unreachable (server.unreachable).
 

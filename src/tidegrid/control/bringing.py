@@ -17,7 +17,7 @@ from tidegrid.control.moving import Mover
 from tidegrid.domain.errors import Broken
 from tidegrid.domain.ids import b32
 
-LARGE = 64 << 20  # bytes of a file that travels alone
+LARGE = 16 << 20  # bytes of a file that travels alone
 PACK_BYTES = 64 << 20
 PACK_FILES = 2000
 STREAMS = 2  # one is checked there while the next travels
@@ -66,9 +66,12 @@ class Bringer:
             async with gate:
                 await self._pack(files, at, batch)
 
-        async with asyncio.TaskGroup() as group:
-            for batch in packs([s for s in todo if s.size <= LARGE]):
-                group.create_task(pack(batch))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for batch in packs([s for s in todo if s.size <= LARGE]):
+                    group.create_task(pack(batch))
+        except* Exception as several:  # noqa: BLE001 - as one, so that its kind is known
+            raise several.exceptions[0] from None
         for s in todo:
             if s.size > LARGE:
                 part = f"{at}/.part-{s.sha256}"

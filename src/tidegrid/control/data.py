@@ -135,7 +135,7 @@ class Data:
 
         return await self.ctx.store.read(read)
 
-    async def quota_set(self, actor: Actor, org: str, project: str, size: int | None, files: int | None) -> View:
+    async def quota_set(self, actor: Actor, org: str | None, project: str, size: int | None, files: int | None) -> View:
         """An operator sets an organisation's, or a project's; a project admin that of its own projects. None: no limit."""
         org_id, name = await self._org(actor, org)
         if not actor.is_operator and not project:

@@ -109,6 +109,34 @@ class Submission(Body):
         return self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
 
 
+class UploadBody(Body):
+    """A content to be sent piece by piece. project: that it is counted to."""
+
+    sha256: Sha256
+    size: Annotated[int, Field(ge=0, le=1 << 46, strict=True)]
+    project: Name | Literal[""] = ""
+
+
+class HashesBody(Body):
+    hashes: list[Sha256] = Field(max_length=100_000)
+
+
+class DatasetBody(Body):
+    """sha256: of the list of a directory's files, which are uploaded; regions: that they must not leave."""
+
+    sha256: Sha256
+    regions: list[Label] = Field(default=[], max_length=100)
+
+
+class QuotaBody(Body):
+    """org: by default one's own; project: of it; null: no limit."""
+
+    org: Name | None = None
+    project: Name | Literal[""] = ""
+    bytes: Annotated[int, Field(ge=0, le=1 << 61, strict=True)] | None = None
+    files: Annotated[int, Field(ge=0, le=1 << 61, strict=True)] | None = None
+
+
 class BatchScriptBody(Body):
     """A script written for sbatch. options: of the command line; environment: `SBATCH_*` variables; variables: values for
     `--export=NAME`; ignore: options to leave out; utc_offset_s: what the submitter's clock is ahead of UTC."""

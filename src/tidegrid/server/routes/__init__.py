@@ -4,6 +4,7 @@ from tidegrid.server.routes import (
     accounts,
     batch_scripts,
     catalog,
+    data,
     discovery,
     events,
     files,
@@ -17,7 +18,7 @@ from tidegrid.server.routes import (
 )
 
 ROUTERS = (
-    health.router, jobs.router, batch_scripts.router, files.router, catalog.router, discovery.router, network.router, incidents.router, servers.router, money.router, events.router, accounts.router,
+    health.router, jobs.router, batch_scripts.router, data.router, files.router, catalog.router, discovery.router, network.router, incidents.router, servers.router, money.router, events.router, accounts.router,
     site_accounts.router,
 )  # fmt: skip
 PREFIX = "/api/v1"
