@@ -41,6 +41,7 @@ def test_scripts_run_with_the_variables_they_expect(tmp_path: Path) -> None:
             assert "exit status 5" in views[2]["reason"]
             paths = {o["path"]: o["state"] for o in await net.platform.outputs(net.acme, plain)}
             name = next(p for p in paths if p.startswith("logs/hello-"))
+            assert "data/in.txt" not in paths and set(paths) == {name, "upper.txt", "log/0.out", "log/0.err"}
             assert (await content(net, plain, name)).split("\n")[:3] == ["hello 2 2 4 1 a b", "to stderr", "2"]
             assert await content(net, plain, "upper.txt") == "ABC\n"
             assert await content(net, plain, "log/0.out") == await content(net, plain, name)

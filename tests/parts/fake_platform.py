@@ -214,9 +214,6 @@ class FakePlatform(Data):
         self._row(actor, job_id)
         return self._results(job_id) / path
 
-    async def _org(self, actor: Actor, org: str | None) -> tuple[int, str]:
-        return actor.org_id, actor.org
-
     async def apps(self) -> Sequence[View]:
         return [_APP]
 
@@ -341,18 +338,19 @@ class FakePlatform(Data):
         return [{"org": "acme", "project": None, "valid_from": iso(self.now()), "valid_until": None, "bound_by": "admin",
                  "released_by": None}]  # fmt: skip
 
-    async def _org(self, actor: Actor, org: str) -> int:
-        row = await self.store.read(lambda c: orgs.get_org(c, org))
+    async def _org(self, actor: Actor, org: str | None) -> tuple[int, str]:
+        name = org or actor.org
+        row = await self.store.read(lambda c: orgs.get_org(c, name))
         if row is None or not sees(actor, row["id"]):
             raise NotFound("org.unknown", f"there is no organisation {org!r}")
-        return int(row["id"])
+        return int(row["id"]), name
 
     async def balance(self, actor: Actor, org: str) -> View:
-        org_id = await self._org(actor, org)
+        org_id, _ = await self._org(actor, org)
         return {"org": org, "available": format_amount(self.balances.get(org_id, 0)), "currency": "CNY"}
 
     async def deposit(self, actor: Actor, org: str, amount: int, key: str) -> View:
-        org_id = await self._org(actor, org)
+        org_id, _ = await self._org(actor, org)
         if (org_id, key) not in self.deposits:
             self.deposits.add((org_id, key))
             self.balances[org_id] = self.balances.get(org_id, 0) + amount

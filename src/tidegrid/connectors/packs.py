@@ -18,6 +18,12 @@ END = b"\0" * (2 * BLOCK)
 Content = tuple[str, str, int]  # hash, local file, bytes
 
 
+def untouched(modified: str) -> bool:
+    """Whether a `FileInfo.modified` is that of a content nobody has written to: nanoseconds, or seconds with a fraction."""
+    seconds, dot, fraction = modified.partition(".")
+    return modified == str(MTIME * 10**9) or (seconds == str(MTIME) and dot == "." and not fraction.strip("0"))
+
+
 def place(sha256: str) -> str:
     """Where a content lies in a cache."""
     return f"{sha256[:2]}/{sha256}"

@@ -7,6 +7,7 @@ arrived. A stream that breaks off loses what was under way of it, no more. Why l
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,12 +52,29 @@ def cache_of(directory: str, org_id: int) -> str:
 class Bringer:
     def __init__(self, mover: Mover) -> None:
         self.mover = mover
+        self._busy: Counter[tuple[int, str]] = Counter()
+
+    def under_way(self, at: str) -> bool:
+        """Whether something is on its way into such a cache now."""
+        return any(n and key[1] == at for key, n in self._busy.items())
 
     async def bring(self, files: SiteFiles, at: str, directory: str, sources: Sequence[Source], transfer: int = 0) -> Brought:
         """at: the cache. transfer: the row that keeps the offset of a large file, where there is one file only.
 
         Broken (staging.corrupt) where a content is not what its hash says; NoSpace; errors of the site.
         """
+        key = (id(files), at)
+        self._busy[key] += 1
+        try:
+            return await self._bring(files, at, directory, sources, transfer)
+        finally:
+            self._busy[key] -= 1
+            if not self._busy[key]:
+                del self._busy[key]
+
+    async def _bring(
+        self, files: SiteFiles, at: str, directory: str, sources: Sequence[Source], transfer: int
+    ) -> Brought:
         wanted = {s.sha256: s for s in sources}
         have = await files.cached(at, {sha: s.size for sha, s in wanted.items()})
         todo = [s for sha, s in wanted.items() if sha not in have]

@@ -39,7 +39,8 @@ class Settings:
     are at least so far apart, whatever its document says; checkpoint_limit: bytes, what is larger stays at its site;
     checkpoint_last: how long a moving job waits for the last checkpoint of its broken run;
     orphan: how long a job that had started must be missing from complete answers of a controller that knows all its nodes before it
-    counts as ended; outlived: how long a cluster may hold an allocation whose application said that it ended,
+    counts as ended; cache_bytes, cache_days: what an organisation's cache at a site holds at most, and for how long after it was last
+    wanted; upload_days: how long an upload that nobody goes on with is kept; outlived: how long a cluster may hold an allocation whose application said that it ended,
     or of which no prologue was heard.
     """
 
@@ -65,6 +66,9 @@ class Settings:
     checkpoint_least: float = 10.0
     checkpoint_limit: int = 64 << 30
     checkpoint_last: float = 60.0
+    cache_bytes: int = 500 << 30
+    cache_days: float = 30.0
+    upload_days: float = 7.0
 
 
 @dataclass

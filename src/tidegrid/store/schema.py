@@ -256,6 +256,7 @@ site_data = Table(  # what of an organisation's data lies whole in which cache a
     Column("cluster", String(64), primary_key=True),
     Column("unix_user", String(32), primary_key=True),  # "": of the cluster's own root
     Column("sha256", String(64), primary_key=True),  # of a content, or of a directory's list
+    _bool("tree"),
     _int("size"),
     _int("used_at"),
 )

@@ -14,13 +14,13 @@ from tidegrid.store.upsert import insert
 Row = RowMapping
 
 
-def used(conn: Connection, scope: Scope, cluster: str, unix_user: str, keys: Sequence[tuple[str, int]], at: int) -> None:
-    """keys: (hash of a content or of a directory, bytes of it), now there and wanted."""
+def used(conn: Connection, scope: Scope, cluster: str, unix_user: str, keys: Sequence[tuple[str, int, bool]], at: int) -> None:
+    """keys: (hash of a content or of a directory, bytes of it, whether a directory), now there and wanted."""
     if scope.org_id is None:
         raise InvalidInput("scope.organisation", "data belongs to an organisation; the operator's view has none")
     rows = [
-        {"org_id": scope.org_id, "cluster": cluster, "unix_user": unix_user, "sha256": sha, "size": size, "used_at": at}
-        for sha, size in dict(keys).items()
+        {"org_id": scope.org_id, "cluster": cluster, "unix_user": unix_user, "sha256": sha, "size": size, "tree": tree, "used_at": at}
+        for sha, (size, tree) in {k: (n, t) for k, n, t in keys}.items()
     ]
     if not rows:
         return

@@ -373,7 +373,7 @@ def test_a_directory_is_uploaded_once_and_named(tide: Tide, tmp_path: Path) -> N
     status, out, _ = tide("submit", "echo", "-p", "text=x", "--input", "m=@mesh", "--input", "c=mesh", "--stay-in", "cn-north", "--json")
     assert status == 0
     status, _, err = tide("quota", "--set-bytes", "3M", "--project", "default", who="adam")
-    assert status == 0
+    assert status == 0, err
     (tmp_path / "new").write_bytes(b"n" * (4 << 20))
     status, _, err = tide("upload", "new", "--project", "default")
     assert status == 4 and "the project may keep 3,145,728 bytes" in err

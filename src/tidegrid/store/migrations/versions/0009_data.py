@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.Column("cluster", sa.String(64), nullable=False),
         sa.Column("unix_user", sa.String(32), nullable=False),
         sa.Column("sha256", sa.String(64), nullable=False),
+        sa.Column("tree", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         _number("size"),
         _number("used_at"),
         sa.ForeignKeyConstraint(["org_id"], ["orgs.id"]),
