@@ -97,8 +97,8 @@ def wanted(
         elif param:
             found = tide.app(app)
             made["params"] = values.params(param, found.get("params") or {})
-        if upload:
-            made["inputs"] = [_input(tide, *origin) for origin in origins]
+        there = [o for o in origins if upload or o[1].startswith(("job-", "@"))]  # offers count where data may be
+        made["inputs"] = [_input(tide, *origin) for origin in there]
         return {k: v for k, v in made.items() if v not in ("", [], {}, None, False)} | (
             {"movable": movable} if movable is not None else {}
         )

@@ -62,3 +62,8 @@ def forget(conn: Connection, cluster: str, org_id: int, unix_user: str, hashes: 
                 site_data.c.sha256.in_(hashes[i : i + 500]),
             )
         )
+
+
+def forget_root(conn: Connection, cluster: str, unix_user: str) -> None:
+    """Of every organisation: the root was cleaned."""
+    conn.execute(delete(site_data).where(site_data.c.cluster == cluster, site_data.c.unix_user == unix_user))
