@@ -19,7 +19,7 @@ from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import Connector, SiteFiles, SiteRefused
 from tidegrid.connectors.packs import untouched
 from tidegrid.connectors.rooted import split
-from tidegrid.control import bringing, results
+from tidegrid.control import bringing, caches, results
 from tidegrid.control.blobstore import (
     BlobStore,
     make_directory,
@@ -101,42 +101,7 @@ class Staging:
                 site_data.used(conn, scope, connector.cluster, split(attempt["directory"])[0], keys, self.ctx.now())
 
             await self.ctx.write(close)
-            await self.evict(connector, attempt, at)
-
-    async def evict(self, connector: Connector, attempt: Row, at: str) -> int:
-        """Take out of a cache what was wanted longest ago, where it holds more than it may or what is too old; bytes. What jobs have
-        is linked, and stays theirs."""
-        settings, scope, user = self.ctx.settings, Scope(attempt["org_id"]), split(attempt["directory"])[0]
-        if self.bringer.under_way(at):
-            return 0
-        rows = await self.ctx.store.read(lambda c: site_data.of_cluster(c, connector.cluster, attempt["org_id"], user))
-        oldest, total, kept, gone = self.ctx.now() - self.ctx.micro(settings.cache_days * 86_400), 0, list[Row](), list[Row]()
-        for row in rows:
-            total += row["size"]
-            (kept if not kept or (total <= settings.cache_bytes and row["used_at"] >= oldest) else gone).append(row)
-        if not gone:
-            return 0
-        keep = {sha for row in kept for sha in await self._contents_of(scope, row) or ()}
-        named = [await self._contents_of(scope, row) for row in gone]
-        if any(n is None for n in named):  # a list that is no longer here: all that nobody keeps
-            found = await connector.files.glob(at, ["*/*"], limit=5_000_000)
-            drop = {f.path.rpartition("/")[2] for f in found} - keep
-        else:
-            drop = {sha for n in named for sha in n or ()} - keep
-        await connector.files.uncache(at, sorted(drop))
-        hashes = [row["sha256"] for row in gone]
-        await self.ctx.write(lambda c: site_data.forget(c, connector.cluster, attempt["org_id"], user, hashes))
-        log.info("staging.evicted", cluster=connector.cluster, contents=len(drop), of=len(gone))
-        return sum(row["size"] for row in gone)
-
-    async def _contents_of(self, scope: Scope, row: Row) -> list[str] | None:
-        """Hashes of the files; None where they are not known any more."""
-        if not row["tree"]:
-            return [row["sha256"]]
-        try:
-            return [f.sha256 for f in await self.tree(scope, row["sha256"])]
-        except TideError:
-            return None
+            await caches.evict(self, connector, attempt, at)
 
     async def _known(self, scope: Scope, inputs: Sequence[InputFile]) -> list[tuple[InputFile, RowMapping]]:
         """Each input with its row, of the scope's organisation only."""

@@ -13,7 +13,6 @@ import hashlib
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from sqlalchemy import Connection
 
 from tidegrid.control.blobstore import SHA, BlobStore, file_sha256, make_directory, require_space, space, sync_directory
 from tidegrid.control.context import Context
+from tidegrid.control.quotas import Limit, limits
 from tidegrid.domain.errors import Conflict, InvalidInput, NoSpace, NotFound
 from tidegrid.domain.ids import b32, parse, show
 from tidegrid.store import blobs, uploads
@@ -30,30 +30,6 @@ PACKED = 16 << 20  # bytes of the largest file that travels in a pack
 GROUP = 256  # files of a pack that reach the disk, and the table, together
 GROUP_BYTES = 64 << 20
 _HEAD = 64 + 1 + 20 + 1
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """What may be kept, of whom, and what is: bytes and files, those promised to uploads under way included; None: no limit."""
-
-    whose: str
-    bytes: int | None
-    files: int | None
-    used_bytes: int
-    used_files: int
-
-    def check(self, size: int, files: int = 1) -> None:
-        """NoSpace (staging.quota) with the figures where so much more is too much."""
-        for what, limit, used, more in (
-            ("bytes", self.bytes, self.used_bytes, size), ("files", self.files, self.used_files, files),
-        ):  # fmt: skip
-            if limit is not None and used + more > limit:
-                raise NoSpace(
-                    "staging.quota",
-                    f"{self.whose} may keep {limit:,} {what}; {used:,} are in use, and this needs {more:,} more",
-                    hint="remove data with `tide data rm`, or ask the operator for more; see `tide quota`",
-                    details={"of": self.whose, "what": what, "limit": limit, "used": used, "needed": more},
-                )
 
 
 class Uploads:
@@ -270,22 +246,6 @@ class Uploads:
         part = self._part(row["id"])
         offset = part.stat().st_size if part.exists() else 0
         return {"id": show("upl", row["id"]), "sha256": row["sha256"], "size": row["size"], "offset": offset, "done": False}
-
-
-def limits(conn: Connection, org_id: int, project_id: int = 0, *, promised: bool = True) -> list[Limit]:
-    """The organisation's quota, and the project's, where there is one."""
-    scope, out = Scope(org_id), []
-    for project in dict.fromkeys((0, project_id)):
-        row = uploads.quota(conn, org_id, project)
-        if row is None:
-            continue
-        of = project or None
-        size, files = blobs.taken(conn, scope, of)
-        if promised:
-            more = uploads.promised(conn, scope, of)
-            size, files = size + more[0], files + more[1]
-        out.append(Limit("the project" if project else "the organisation", row["bytes"], row["files"], size, files))
-    return out
 
 
 def _framed(buffer: bytearray, at: int) -> tuple[str, bytes, int] | None:
