@@ -44,7 +44,7 @@ async def evict(staging: Staging, connector: Connector, attempt: Row, at: str) -
     await connector.files.uncache(at, sorted(drop))
     hashes = [row["sha256"] for row in gone]
     await ctx.write(lambda c: site_data.forget(c, connector.cluster, attempt["org_id"], user, hashes))
-    log.info("staging.evicted", cluster=connector.cluster, contents=len(drop), of=len(gone))
+    log.info("data.evicted", cluster=connector.cluster, contents=len(drop), of=len(gone))
     return sum(row["size"] for row in gone)
 
 

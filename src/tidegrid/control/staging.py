@@ -91,7 +91,7 @@ class Staging:
             at = bringing.cache_of(attempt["directory"], attempt["org_id"])
             one = stored[0]["id"] if len(stored) == 1 and len(sources) == 1 else 0
             brought = await self.bringer.bring(files, at, base, sources, one)
-            log.info("staging.brought", attempt=show("att", attempt["id"]), cluster=connector.cluster, **asdict(brought))
+            log.info("data.brought", attempt=show("att", attempt["id"]), cluster=connector.cluster, **asdict(brought))
             done = [(r["id"], r["sha256"], r["size"]) for r in stored if r["state"] != "done"]
             trees = {i.sha256 for i in spec.inputs if i.tree}
             keys = [(r["sha256"], r["size"], r["sha256"] in trees) for r in stored]
