@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tidegrid.connectors.slurm.shell import Shell
     from tidegrid.connectors.slurm.ssh import SshLink
 
+STREAMS = 3  # with the lanes of the shell and SFTP fewer than sshd allows on one connection (MaxSessions, 10)
 # What arrived in the directory $1 and is what its name says becomes part of the cache; the rest goes. Data before names.
 HARVEST = f"""harvest() {{
 cd "$1" 2>/dev/null || return 0
@@ -45,11 +46,9 @@ class SftpCache:
         def _no_space(self, path: str, why: str) -> Exception: ...
         async def _moving(self, step: Any) -> Any: ...
 
-    @property
-    def _arriving(self) -> set[str]:
-        """Directories that a stream of this process goes to now."""
-        found: set[str] = self.__dict__.setdefault("_arriving_now", set())
-        return found
+    def __init__(self) -> None:
+        self._arriving: set[str] = set()  # directories that a stream of this process goes to now
+        self._streams = asyncio.Semaphore(STREAMS)
 
     async def cached(self, at: str, contents: Mapping[str, int]) -> set[str]:
         """Whole contents of a stream that broke off are taken in first."""
@@ -140,7 +139,7 @@ class SftpCache:
 
         try:
             connection = await self._link.connection()
-            async with await connection.create_process(command, encoding=None) as process:
+            async with self._streams, await connection.create_process(command, encoding=None) as process:
                 with contextlib.suppress(BrokenPipeError):  # it ended before the stream did: its words say why
                     async for chunk in chunks:
                         process.stdin.write(chunk)

@@ -41,6 +41,7 @@ class SftpFiles(SftpCache):
     def __init__(self, link: SshLink, shell: Shell, root: str, *, timeout_s: float = 30.0) -> None:
         if not root.startswith("/"):
             raise InvalidInput("staging.path", f"the site's root {root!r} is not absolute")
+        super().__init__()
         self.root = root.rstrip("/")
         self._link, self._shell, self._timeout_s = link, shell, timeout_s
         self._client: asyncssh.SFTPClient | None = None
