@@ -19,14 +19,15 @@ from tidegrid import apps
 from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import SiteUnsure
 from tidegrid.connectors.files import LocalFiles
-from tidegrid.control import blobstore, catalogue, moving, staging
+from tidegrid.control import blobstore, bringing, catalogue, moving, staging
+from tidegrid.control.bringing import cache_of
 from tidegrid.control.context import Context, Settings
 from tidegrid.control.results import job_directory
 from tidegrid.control.staging import Fetched, Staging
 from tidegrid.domain.errors import Broken, InvalidInput, NoSpace, NotFound
 from tidegrid.domain.ids import b32
 from tidegrid.domain.job import InputFile, JobSpec
-from tidegrid.store import attempts, transfers
+from tidegrid.store import attempts, transfers, uploads
 from tidegrid.store.engine import Store
 from tidegrid.store.scope import Scope
 
@@ -107,7 +108,7 @@ class World:
         return {str(p.relative_to(top)): p.read_bytes() for p in top.rglob("*") if p.is_file()}
 
     def upload(self, data: bytes, tenant: Tenant | None = None) -> str:
-        view = asyncio.run(self.staging.upload((tenant or self.tenant).org_id, stream(data)))
+        view = asyncio.run(self.staging.uploads.put((tenant or self.tenant).org_id, stream(data)))
         assert view["size"] == len(data)
         return str(view["sha256"])
 
@@ -145,7 +146,7 @@ def test_an_upload_is_kept_once_under_its_hash(world: World) -> None:
 
 
 def test_an_upload_beyond_the_quota_is_refused_and_leaves_nothing(world: World) -> None:
-    world.staging.quota = lambda org_id: 100_000
+    world.ctx.store.write_sync(lambda c: uploads.set_quota(c, world.tenant.org_id, 0, 100_000, None))
     world.upload(b"a" * 90_000)
     with pytest.raises(NoSpace) as e:
         world.upload(b"b" * 90_000)
@@ -160,7 +161,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(world: World) -> None:
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        asyncio.run(world.staging.upload(world.tenant.org_id, broken()))
+        asyncio.run(world.staging.uploads.put(world.tenant.org_id, broken()))
     assert [p for p in (world.home / "blobs").rglob("*") if p.is_file()] == []
 
 
@@ -189,7 +190,8 @@ def test_installing_the_packaged_applications_again_changes_nothing(world: World
     assert asyncio.run(catalogue.install_packaged(world.ctx)) == []
 
 
-def test_sending_goes_on_where_it_stopped(world: World) -> None:
+def test_sending_goes_on_where_it_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bringing, "LARGE", 1 << 20)
     a, big = world.attempt(), InputFile("big", world.upload(BIG))
     world.files.cuts = 2
     for _ in range(2):
@@ -202,9 +204,10 @@ def test_sending_goes_on_where_it_stopped(world: World) -> None:
     assert len(world.files.offsets) == 3
 
 
-def test_a_damaged_part_at_the_site_is_sent_anew(world: World) -> None:
+def test_a_damaged_part_at_the_site_is_sent_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     a, big = world.attempt(), InputFile("big", world.upload(BIG))
-    world.produce(a, {"in/big": b"wrong" * 1000})
+    monkeypatch.setattr(bringing, "LARGE", 1 << 20)
+    world.produce({"directory": cache_of(a["directory"], a["org_id"])}, {f".part-{big.sha256}": b"wrong" * 1000})
     world.stage_in(a, big)
     assert world.site(a, "in/big").read_bytes() == BIG
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tests.parts.stores import Ticks, make_ids
 from tidegrid import apps
+from tidegrid.catalog.batch_job import Known, translate
 from tidegrid.catalog.document import parse as document
 from tidegrid.catalog.proposal import Offered, propose
 from tidegrid.connectors.findings import Findings
+from tidegrid.control.context import Context, Settings
+from tidegrid.control.data import Data
+from tidegrid.control.staging import Staging
 from tidegrid.domain.actor import Actor, require_change_job, sees
 from tidegrid.domain.errors import Conflict, InsufficientFunds, NotFound
 from tidegrid.domain.ids import parse, show
@@ -53,12 +58,14 @@ _INCIDENTS: list[View] = [
 ]  # fmt: skip
 
 
-class FakePlatform:
-    """`ports.Platform` without clusters. `finish` ends a job; `fail` makes the next call raise."""
+class FakePlatform(Data):
+    """`ports.Platform` without clusters; uploads are the real ones. `finish` ends a job; `fail` makes the next call raise."""
 
     def __init__(self, store: Store, home: Path) -> None:
         self.store, self.home, self.clock = store, home, Ticks()
         self.ids = make_ids(7, self.clock)
+        self.ctx = Context(store, self.clock, self.ids, home, Settings())
+        self.staging = Staging(self.ctx)
         self.rows: dict[str, View] = {}
         self.keys: dict[tuple[int, str], tuple[str, list[str]]] = {}
         self.log: dict[str, bytes] = {}
@@ -137,7 +144,7 @@ class FakePlatform:
                 raise Conflict("idempotency.other_body", "this key was used for another request")
             return [self.rows[j]["view"] for j in made]
         for body in bodies:
-            if body["app"].partition("@")[0] not in ("echo", "script"):
+            if body["app"].partition("@")[0] not in ("echo", "script", "sbatch"):
                 raise NotFound("app.unknown", f"there is no application {body['app']!r}")
             if body.get("resources", {}).get("cores", 1) > 1000:
                 raise InsufficientFunds("balance.insufficient", "this needs 9 CNY; 1 CNY is available",
@@ -171,6 +178,12 @@ class FakePlatform:
         ways = dict.fromkeys(("predicted", "wall_time_asked", "mean_of_application"), none)
         peak = {"n": 0, "p90_coverage": None}
         return [{"app": app or "echo", "runs": 0, "first": 0, **ways, "partitions": [], "peak_memory": peak}]
+
+    async def batch_script(self, actor: Actor, asked: View) -> View:
+        self._called("batch_script")
+        names = {"name", "options", "environment", "variables", "args", "ignore"}
+        found = translate(asked["script"], Known(), **{k: v for k, v in asked.items() if k in names})
+        return {"submission": found.body, "remarks": [asdict(r) for r in found.remarks], "wait": found.wait, "dry_run": found.dry_run}
 
     async def explain(self, actor: Actor, job_id: str) -> View:
         view = self._row(actor, job_id)["view"]
@@ -217,13 +230,6 @@ class FakePlatform:
     async def output_path(self, actor: Actor, job_id: str, path: str) -> Path:
         self._row(actor, job_id)
         return self._results(job_id) / path
-
-    async def upload(self, actor: Actor, chunks: AsyncIterator[bytes]) -> View:
-        hashed, size = hashlib.sha256(), 0
-        async for chunk in chunks:
-            hashed.update(chunk)
-            size += len(chunk)
-        return {"sha256": hashed.hexdigest(), "size": size}
 
     async def apps(self) -> Sequence[View]:
         return [_APP]
@@ -384,18 +390,19 @@ class FakePlatform:
         return [{"org": "acme", "project": None, "valid_from": iso(self.now()), "valid_until": None, "bound_by": "admin",
                  "released_by": None}]  # fmt: skip
 
-    async def _org(self, actor: Actor, org: str) -> int:
-        row = await self.store.read(lambda c: orgs.get_org(c, org))
+    async def _org(self, actor: Actor, org: str | None) -> tuple[int, str]:
+        name = org or actor.org
+        row = await self.store.read(lambda c: orgs.get_org(c, name))
         if row is None or not sees(actor, row["id"]):
             raise NotFound("org.unknown", f"there is no organisation {org!r}")
-        return int(row["id"])
+        return int(row["id"]), name
 
     async def balance(self, actor: Actor, org: str) -> View:
-        org_id = await self._org(actor, org)
+        org_id, _ = await self._org(actor, org)
         return {"org": org, "available": format_amount(self.balances.get(org_id, 0)), "currency": "CNY"}
 
     async def deposit(self, actor: Actor, org: str, amount: int, key: str) -> View:
-        org_id = await self._org(actor, org)
+        org_id, _ = await self._org(actor, org)
         if (org_id, key) not in self.deposits:
             self.deposits.add((org_id, key))
             self.balances[org_id] = self.balances.get(org_id, 0) + amount

@@ -202,6 +202,21 @@ class FaultyFiles:
     async def remove(self, directory: str) -> None:
         await self._do("remove", lambda: self._inner.remove(directory))
 
+    async def cached(self, at: str, contents: Mapping[str, int]) -> set[str]:
+        return await self._do("cached", lambda: self._inner.cached(at, contents))
+
+    async def cache(self, at: str, files: Sequence[tuple[str, str, int]]) -> set[str]:
+        return await self._do("put", lambda: self._inner.cache(at, files))
+
+    async def adopt(self, at: str, path: str, sha256: str) -> None:
+        await self._do("adopt", lambda: self._inner.adopt(at, path, sha256))
+
+    async def link(self, at: str, directory: str, files: Sequence[tuple[str, str]]) -> None:
+        await self._do("link", lambda: self._inner.link(at, directory, files))
+
+    async def uncache(self, at: str, hashes: Sequence[str]) -> None:
+        await self._do("uncache", lambda: self._inner.uncache(at, hashes))
+
     async def _do(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
         if self.silence.active:
             self.injected["silent"] += 1

@@ -42,6 +42,7 @@ def wanted(
     work: Annotated[str, typer.Option("--work", help="Kind of work: batch, interactive, may_wait or training.", metavar="KIND", show_default=False)] = "",
     arch: Annotated[list[str] | None, _list(("--arch",), "Only on this architecture. Repeatable.", "ARCH")] = None,
     region: Annotated[list[str] | None, _list(("--region",), "Only in this region. Repeatable.", "REGION")] = None,
+    stay_in: Annotated[list[str] | None, _list(("--stay-in",), "Region that its data must not leave. Repeatable.", "REGION")] = None,
     on: Annotated[list[str] | None, _list(("--on",), "Only there: CLUSTER or CLUSTER/PARTITION. Repeatable.", "PLACE")] = None,
     prefer: Annotated[list[str] | None, _list(("--prefer",), "Only there, tried in this order. Repeatable.", "PLACE")] = None,
     avoid: Annotated[list[str] | None, _list(("--avoid",), "Never there. Repeatable.", "PLACE")] = None,
@@ -49,7 +50,7 @@ def wanted(
     after: Annotated[list[str] | None, _list(("--after",), "Start when this job has succeeded. Repeatable.", "JOB")] = None,
     after_any: Annotated[list[str] | None, _list(("--after-any",), "Start when this job has ended. Repeatable.", "JOB")] = None,
     env: Annotated[list[str] | None, _list(("--env", "-e"), "A variable for the job. Repeatable.", "NAME=VALUE")] = None,
-    input: Annotated[list[str] | None, _list(("--input", "-i"), "A file for the job: FILE, PATH=FILE, or PATH=JOB:OUTPUT. Repeatable.", "PATH=FILE")] = None,
+    input: Annotated[list[str] | None, _list(("--input", "-i"), "A file or directory for the job: FILE, PATH=FILE, PATH=JOB:OUTPUT, or PATH=@DATASET. Repeatable.", "PATH=FILE")] = None,
     output: Annotated[list[str] | None, _list(("--output",), "Files to bring back. Repeatable.", "GLOB")] = None,
     movable: Annotated[bool | None, typer.Option("--movable/--not-movable", help="Whether it may be placed elsewhere when its cluster falls silent.", show_default=False)] = None,
     restartable: Annotated[bool, typer.Option("--restartable", help="It may be started again after a broken run.")] = False,
@@ -68,7 +69,7 @@ def wanted(
         "nodes": nodes, "ranks": ranks, "exclusive": exclusive or None,
     }  # fmt: skip
     site = {"features": feature, "qos": qos, "warn_s": values.duration(warn) if warn else 0}
-    constraints = {"arch": arch, "regions": region, "any_of": on, "ordered": prefer, "exclude": avoid}
+    constraints = {"arch": arch, "regions": region, "any_of": on, "ordered": prefer, "exclude": avoid, "residency": stay_in}
     body: dict[str, Any] = {
         "app": app or SCRIPT_APP,
         "name": name or (script.name if script else ""),
@@ -98,10 +99,10 @@ def wanted(
         elif param:
             found = tide.app(app)
             made["params"] = values.params(param, found.get("params") or {})
-        if upload:
-            made["inputs"] = [_input(tide, *origin) for origin in origins]
-        elif origins:
-            local = [Path(source).stat().st_size for _, source in origins if not source.startswith("job-")]
+        there = [o for o in origins if upload or o[1].startswith(("job-", "@"))]  # offers count where data may be
+        made["inputs"] = [_input(tide, *origin) for origin in there]
+        if not upload and origins:
+            local = [Path(source).stat().st_size for _, source in origins if not source.startswith(("job-", "@"))]
             made |= {"input_bytes": sum(local), "input_files": len(local)}
         return {k: v for k, v in made.items() if v not in ("", [], {}, None, False)} | (
             {"movable": movable} if movable is not None else {}
@@ -122,8 +123,10 @@ def _origin(text: str) -> tuple[str, str]:
         path, source = PurePosixPath(text).name, text
     if not path or not source:
         raise InvalidInput("input.malformed", f"--input {text!r} names no file", hint="write FILE or PATH=FILE")
-    if not source.startswith("job-") and not Path(source).is_file():
+    if not source.startswith(("job-", "@")) and not Path(source).exists():
         raise InvalidInput("file.missing", f"--input: there is no file {source!r}")
+    if source.startswith("@") and not sign:
+        path = source[1:]
     return path, source
 
 
@@ -133,8 +136,20 @@ def _input(tide: Tide, path: str, source: str) -> dict[str, Any]:
         if not sign:
             raise InvalidInput("input.malformed", f"{source!r} names no output", hint="write PATH=JOB:OUTPUT")
         return {"path": path, "job": _job(job), "source": output}
+    if source.startswith("@"):
+        return {"path": path, "tree": tide.dataset(source[1:])["sha256"]}
+    return brought(tide, path, Path(source))
+
+
+def brought(tide: Tide, path: str, source: Path) -> dict[str, Any]:
+    """An input from a file or directory here, which is uploaded."""
+    from tidegrid.cli.data import progress
+
     context.note(f"uploading {source}")
-    return {"path": path, "sha256": tide.upload(source)["sha256"]}
+    with progress(str(source), False) as said:
+        if source.is_dir():
+            return {"path": path, "tree": tide.upload_directory(source, progress=said).sha256}
+        return {"path": path, "sha256": tide.upload(source, progress=said)["sha256"]}
 
 
 def describes_a_job(verb: Callable[..., Any]) -> Callable[..., Any]:

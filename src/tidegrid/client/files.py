@@ -1,18 +1,19 @@
-"""Logs, uploads and outputs."""
+"""Logs and outputs."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 from urllib.parse import quote
 
-from tidegrid.client.calls import Calls, View, quoted
+from tidegrid.client.calls import Calls, quoted
 from tidegrid.client.views import Job, Output
-from tidegrid.domain.errors import InvalidInput, NotFound, Unreachable
+from tidegrid.domain.errors import Conflict, InvalidInput, NotFound, Unreachable
 
 _BLOCK = 1 << 20
 
@@ -46,26 +47,6 @@ class Files(Calls):
                 return
             self._sleep(every)
 
-    def upload(self, path: str | os.PathLike[str]) -> View:
-        """Store a local file; returns {sha256, size} for a job's inputs. Sent again after a lost connection: content is
-        named by its hash, so nothing is stored twice."""
-        file = Path(path)
-        if not file.is_file():
-            raise InvalidInput("file.missing", f"there is no file {str(file)!r}")
-        for attempt in (1, 2, 3):
-            digest = hashlib.sha256()
-            try:
-                found: View = self._t.json("POST", "/uploads", retry=False, content=_blocks(file, digest),
-                                           headers={"Content-Type": "application/octet-stream"})  # fmt: skip
-            except Unreachable:
-                if attempt == 3:
-                    raise
-                self._sleep(0.2 * attempt)
-                continue
-            if found["sha256"] == digest.hexdigest():
-                return found
-        raise Unreachable("upload.corrupt", f"{str(file)!r} arrived with another hash", hint="does something write to it?")
-
     def outputs(self, job_id: str) -> list[Output]:
         return [Output.of(o) for o in self._view("GET", f"/jobs/{quoted(job_id)}/outputs")["items"]]
 
@@ -73,7 +54,8 @@ class Files(Calls):
         self, job_id: str, to: str | os.PathLike[str], *, only: Sequence[str] = (),
         progress: Callable[[Output, int], None] | None = None,
     ) -> list[Path]:
-        """Bring outputs to the directory `to`; returns the files written. A file appears whole or not at all.
+        """Bring outputs to the directory `to`; returns the files written. A file appears whole or not at
+        all; one that broke off goes on where it stopped, in a later call too, and one that is there already is not brought again.
 
         only: paths, all where empty; progress: called with an output and the bytes of it so far.
         """  # fmt: skip
@@ -92,41 +74,53 @@ class Files(Calls):
     def _fetch_one(
         self, job_id: str, output: Output, target: Path, progress: Callable[[Output, int], None] | None
     ) -> None:
-        part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
-        digest, got = hashlib.sha256(), 0
-        try:
-            with part.open("wb") as file:
-                for attempt in (1, 2, 3, 4):
-                    headers = {"Range": f"bytes={got}-"} if got else {}
-                    try:
-                        with self._t.stream("GET", f"/jobs/{quoted(job_id)}/outputs/{quote(output.path)}",
-                                            headers=headers) as answer:  # fmt: skip
-                            if got and answer.status_code != 206:
-                                file.seek(0), file.truncate()
-                                digest, got = hashlib.sha256(), 0
-                            for block in answer.iter_bytes(_BLOCK):
-                                file.write(block)
-                                digest.update(block)
-                                got += len(block)
-                                if progress is not None:
-                                    progress(output, got)
-                        break
-                    except Unreachable:
-                        if attempt == 4:
-                            raise
-                        self._sleep(0.2 * attempt)
-            if output.sha256 and digest.hexdigest() != output.sha256:
+        whole = output.sha256 or ""
+        # named after its content: another call, of this process or a later one, goes on with it
+        part = target.with_name(f".{target.name[:150]}.{whole[:16] or secrets.token_hex(8)}.part")
+        if target.is_file() and whole and target.stat().st_size == output.size and _sha(target) == whole:
+            return
+        with part.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict("fetch.busy", f"another process brings {output.path!r} to {target}", hint="wait for it") from None
+            for attempt in (1, 2, 3, 4):
+                got = file.seek(0, os.SEEK_END)
+                if got > output.size or (got == output.size and whole and _sha(part) != whole):
+                    got = file.truncate(0)
+                try:
+                    if got < output.size or not got:
+                        self._receive(job_id, output, file, got, progress)
+                    break
+                except Unreachable:
+                    if attempt == 4:
+                        raise  # the part stays: the next call goes on with it
+                    self._sleep(0.2 * attempt)
+            file.flush()
+            os.fsync(file.fileno())
+            if whole and _sha(part) != whole:
+                part.unlink(missing_ok=True)
                 raise Unreachable("fetch.corrupt", f"{output.path!r} arrived with another hash", hint="fetch it again")
             part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+
+    def _receive(
+        self, job_id: str, output: Output, file: BinaryIO, got: int, progress: Callable[[Output, int], None] | None
+    ) -> None:
+        headers = {"Range": f"bytes={got}-"} if got else {}
+        path = f"/jobs/{quoted(job_id)}/outputs/{quote(output.path)}"
+        with self._t.stream("GET", path, headers=headers) as answer:
+            if got and answer.status_code != 206:
+                got = file.truncate(0)
+            for block in answer.iter_bytes(_BLOCK):
+                file.write(block)
+                got += len(block)
+                if progress is not None:
+                    progress(output, got)
 
 
-def _blocks(file: Path, digest: Any) -> Iterator[bytes]:
-    with file.open("rb") as handle:
-        while block := handle.read(_BLOCK):
-            digest.update(block)
-            yield block
+def _sha(file: Path) -> str:
+    with file.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _below(path: str) -> Path:

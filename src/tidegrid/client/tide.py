@@ -12,16 +12,18 @@ from typing import Any, Self
 import httpx
 
 from tidegrid.client import sse
+from tidegrid.client.batch import BatchScripts
 from tidegrid.client.calls import View, quoted
 from tidegrid.client.files import Files
 from tidegrid.client.operations import Operations
 from tidegrid.client.software import Software
 from tidegrid.client.transport import Transport, told
+from tidegrid.client.uploads import Uploads
 from tidegrid.client.views import Event, Job, Page
 from tidegrid.domain.errors import Unreachable
 
 
-class Tide(Files, Operations, Software):
+class Tide(Files, Uploads, BatchScripts, Operations, Software):
     """A connection to one server. Errors are those of `tidegrid.domain.errors`, with the server's codes; a server that
     does not answer is Unreachable (server.unreachable).
 

@@ -196,6 +196,27 @@ class SiteFiles(Protocol):
 
     async def remove(self, directory: str) -> None: ...
 
+    async def cached(self, at: str, contents: Mapping[str, int]) -> set[str]:
+        """Which of these contents (hash -> bytes) lie whole and untouched in the cache `at`, a directory of one organisation."""
+        ...
+
+    async def cache(self, at: str, files: Sequence[tuple[str, str, int]]) -> set[str]:
+        """Bring contents (hash, local file, bytes) into a cache in one stream; those that are there now and have their hash. Each
+        is whole there or not there; of a stream that breaks off, what arrived whole counts. NoSpace where the disk is full."""
+        ...
+
+    async def adopt(self, at: str, path: str, sha256: str) -> None:
+        """Move a file there, whose hash was checked there, into a cache."""
+        ...
+
+    async def link(self, at: str, directory: str, files: Sequence[tuple[str, str]]) -> None:
+        """Give contents of a cache names below `directory`: (path, hash). Read-only hard links, copies where links cannot be."""
+        ...
+
+    async def uncache(self, at: str, hashes: Sequence[str]) -> None:
+        """Take contents out of a cache. What is linked elsewhere stays there."""
+        ...
+
 
 class Connector(Protocol):
     """One cluster."""

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from tidegrid.connectors.contract import Claim, FileInfo, SiteRefused, SiteUnsure, SpoolEntry
 from tidegrid.connectors.globbing import matcher
+from tidegrid.connectors.local_cache import LocalCache
 from tidegrid.domain.errors import InvalidInput, NoSpace, NotFound
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SPOOLED = re.compile(r"^([0-9a-z]{1,32})\.(\d{1,9})\.(\d{1,9})\.(mark|gaveup|end)$")
 
 
-class LocalFiles:
+class LocalFiles(LocalCache):
     """SiteFiles below `root`, in threads. timeout_s: of one small operation; a file system that hangs is `SiteUnsure`.
 
     Errors: NoSpace (staging.no_space), NotFound (staging.missing), InvalidInput (staging.path), SiteUnsure for all else.

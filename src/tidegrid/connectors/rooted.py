@@ -145,6 +145,26 @@ class RootedFiles:
         files, rest = self._at(directory)
         await files.remove(rest)
 
+    async def cached(self, at: str, contents: Mapping[str, int]) -> set[str]:
+        files, rest = self._at(at)
+        return await files.cached(rest, contents)
+
+    async def cache(self, at: str, contents: Sequence[tuple[str, str, int]]) -> set[str]:
+        files, rest = self._at(at)
+        return await files.cache(rest, contents)
+
+    async def adopt(self, at: str, path: str, sha256: str) -> None:
+        files, rest = self._at(at)
+        await files.adopt(rest, split(path)[1], sha256)
+
+    async def link(self, at: str, directory: str, names: Sequence[tuple[str, str]]) -> None:
+        files, rest = self._at(at)
+        await files.link(rest, split(directory)[1], names)
+
+    async def uncache(self, at: str, hashes: Sequence[str]) -> None:
+        files, rest = self._at(at)
+        await files.uncache(rest, hashes)
+
     async def spool(self) -> list[SpoolEntry]:
         """Of every root that answers; the cluster's own must."""
         users = ["", *self.others]

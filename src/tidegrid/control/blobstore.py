@@ -14,7 +14,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -148,6 +148,13 @@ class BlobStore:
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)
+
+    def remove_old(self, hashes: Iterable[str], older_s: float) -> None:
+        """Remove contents that nobody has any more, but for those that were written, or offered again, a moment ago."""
+        for sha in hashes:
+            path = self.path(sha)
+            if _age(path) > older_s:
+                path.unlink(missing_ok=True)
 
     def _temporary(self) -> Path:
         make_directory(self.root)

@@ -40,7 +40,9 @@ class Settings:
     checkpoint_last: how long a moving job waits for the last checkpoint of its broken run;
     orphan: how long a job that had started must be missing from complete answers of a controller that knows all its nodes before it
     counts as ended; keep_calls: how long what placement was asked is kept to be decided again, with the picture it saw;
-    keep_idle_calls: the same where nothing came of it; outlived: how long a cluster may hold an allocation whose application said that it ended,
+    keep_idle_calls: the same where nothing came of it; cache_bytes, cache_days: what an organisation's cache at a site holds at most,
+    and for how long after it was last wanted; upload_days: how long an upload that nobody goes on with is kept;
+    outlived: how long a cluster may hold an allocation whose application said that it ended,
     or of which no prologue was heard.
     """
 
@@ -68,6 +70,9 @@ class Settings:
     checkpoint_last: float = 60.0
     keep_calls: float = 30 * 86_400.0
     keep_idle_calls: float = 86_400.0
+    cache_bytes: int = 500 << 30
+    cache_days: float = 30.0
+    upload_days: float = 7.0
 
 
 @dataclass

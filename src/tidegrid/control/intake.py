@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,6 +15,7 @@ from tidegrid import ledger
 from tidegrid.catalog.document import Application
 from tidegrid.catalog.needs import Inputs
 from tidegrid.control.context import Context
+from tidegrid.control.views import when
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.errors import InvalidInput, NotFound
 from tidegrid.domain.ids import parse, show
@@ -28,6 +30,7 @@ from tidegrid.store.scope import Scope
 Body = Mapping[str, Any]
 MAX_ARRAY = 100_000
 AUTO = "auto"  # a wall time left to the platform
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ def parse_body(body: Body, application: Application, inputs: Inputs = Inputs()) 
         wall_auto=auto,
         work=work,
         trial=bool(body.get("trial")),  # the platform's own word: the API takes no such field
+        begin=_begin(body),
     )
     for name in spec.env:
         if not name.replace("_", "a").isalnum() or name[0].isdigit() or name.startswith("TIDE_"):
@@ -115,6 +119,13 @@ def with_wall(w: Wanted, proposed: int | None) -> Wanted:
     most = w.application.limits.wall_s
     resources = replace(w.spec.resources, wall_s=min(proposed, most) if most else proposed)
     return replace(w, spec=replace(w.spec, resources=resources))
+
+
+def _begin(body: Body) -> int:
+    """µs UTC; 0: at once."""
+    if not body.get("begin"):
+        return 0
+    return (datetime.fromisoformat(str(body["begin"]).replace("Z", "+00:00")) - _EPOCH) // timedelta(microseconds=1)
 
 
 def _every(body: Body, application: Application) -> int:
@@ -146,6 +157,8 @@ def _input(i: Body) -> InputFile:
     path = str(i["path"])
     if not path or path.startswith("/") or ".." in path.split("/") or "\0" in path:
         raise InvalidInput("input.path", f"{path!r} is no path inside the job's directory")
+    if i.get("tree"):
+        return InputFile(path, sha256=str(i["tree"]), tree=True)
     if i.get("job"):
         return InputFile(path, job=parse("job", i["job"]), source=str(i.get("source") or path))
     if not i.get("sha256"):
@@ -202,6 +215,7 @@ def admit(conn: Connection, ctx: Context, actor: Actor, wanted: Sequence[Wanted]
                 "held": spec.held,
                 "tasks": len(w.tasks),
                 "reserved": w.reserve,
+                "reason": f"begins at {when(spec.begin)}" if spec.begin > now else "",
                 "created_at": now,
             }
         )
@@ -218,6 +232,7 @@ def admit(conn: Connection, ctx: Context, actor: Actor, wanted: Sequence[Wanted]
                     "job_id": job_id,
                     "tasks": compress(chunk),
                     "reserved": part,
+                    "not_before": spec.begin,
                 }
             )
         ok = set(spec.after_ok) | {i.job for i in spec.inputs if i.job}

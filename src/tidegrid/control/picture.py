@@ -12,7 +12,7 @@ import numpy as np
 
 from tidegrid.catalog.document import Application
 from tidegrid.catalog.network_model import Network, Partition, from_json, price_rows
-from tidegrid.control import access, views
+from tidegrid.control import access, locality, views
 from tidegrid.control.context import Context
 from tidegrid.control.failover import FAILURES_TO_BREAK
 from tidegrid.control.intake import Wanted
@@ -156,14 +156,22 @@ class Picture:
         """What placement needs of parts that wait; their run times are for the partitions of the snapshot."""
         runs = await self.runtimes.predict([(s, r["org_id"]) for r, s in zip(rows, specs, strict=True)], snapshot)
         may = await access.access(self.ctx, await self.network())
+        lies = await self._lies([(r["org_id"], s) for r, s in zip(rows, specs, strict=True)])
         asked = [
             dataclasses.replace(
                 self._request(r["id"], s, len(expand(r["tasks"])), p, tuple(r["excluded"].split())),
                 closed=may.closed(r["org_id"], r["project_id"]),
+                input_bytes=data.bytes,
+                already=data.at,
             )
-            for r, s, p in zip(rows, specs, runs, strict=True)
+            for r, s, p, data in zip(rows, specs, runs, lies, strict=True)
         ]
         return self.policy(asked, snapshot)
+
+    async def _lies(self, rows: Sequence[tuple[int, JobSpec]]) -> list[locality.Lies]:
+        if not any(s.inputs for _, s in rows):
+            return [locality.Lies()] * len(rows)
+        return await self.ctx.store.read(lambda c: locality.where(c, rows))
 
     def private(self) -> frozenset[str]:
         """Clusters whose own account is nobody's."""
@@ -273,6 +281,8 @@ class Picture:
             self._request(0, wanted.spec, len(wanted.tasks), runs),
             closed=may.closed(org_id, wanted.spec.project),
         )
+        data = (await self._lies([(org_id, wanted.spec)]))[0]
+        request = dataclasses.replace(request, input_bytes=data.bytes, already=data.at)
         decision = placement.decide([request], snapshot, k=len(snapshot.partitions))[0]
         offers = [
             {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tidegrid.control import (
     health,
     incidents,
     intake,
+    locality,
     network_file,
     replay,
     runtimes,
@@ -26,7 +27,9 @@ from tidegrid.control import (
     views,
 )
 from tidegrid.control.applications import Applications
+from tidegrid.control.batch_scripts import BatchScripts
 from tidegrid.control.context import Context
+from tidegrid.control.data import Data
 from tidegrid.control.installed import Installed
 from tidegrid.control.picture import Picture
 from tidegrid.control.porting_board import PortingBoard
@@ -51,7 +54,7 @@ View = dict[str, Any]
 MAX_BULK = 1000
 
 
-class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, PortingBoard):
+class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, PortingBoard, BatchScripts, Data):
     """Everything below the server. The loops run beside it (`control.loops`)."""
 
     def __init__(self, ctx: Context, picture: Picture, staging: Staging) -> None:
@@ -114,7 +117,7 @@ class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, Porting
                 raise
             if i % 50 == 49:
                 await asyncio.sleep(0)
-        parsed = await self._timed(actor, parsed)
+        parsed = await locality.known(self.ctx, self.staging, actor.org_id, await self._timed(actor, parsed))
         prices = await self.picture.admission(parsed, actor.org_id)
         return [intake.with_reserve(w, p) for w, p in zip(parsed, prices, strict=True)]
 
@@ -140,7 +143,7 @@ class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, Porting
     async def offers(self, actor: Actor, body: View) -> View:
         application = await self._named(str(body["app"]))
         wanted = intake.parse_body(body, application, await self._inputs_of(actor, body, application))
-        wanted = (await self._timed(actor, [wanted]))[0]
+        wanted = (await locality.known(self.ctx, self.staging, actor.org_id, await self._timed(actor, [wanted])))[0]
         found = await self.picture.offers(wanted, actor.org_id)
         return {"resources": asdict(wanted.spec.resources), "formulas": application.needs.describe(), **found}
 
@@ -303,9 +306,6 @@ class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, Porting
     async def output_path(self, actor: Actor, job_id: str, path: str) -> Path:
         row = await self._job_row(actor, job_id)
         return await self.staging.output_path(Scope(actor.scope_org), row, path)
-
-    async def upload(self, actor: Actor, chunks: AsyncIterator[bytes]) -> View:
-        return await self.staging.upload(actor.org_id, chunks)
 
     # Network --------------------------------------------------------------------------------------------------------
 

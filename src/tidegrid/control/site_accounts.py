@@ -20,7 +20,7 @@ from tidegrid.control.picture import Picture
 from tidegrid.domain.actor import Actor, Permission, require
 from tidegrid.domain.errors import Conflict, InvalidInput, NotFound, Unreachable
 from tidegrid.domain.ids import parse, show
-from tidegrid.store import events, orgs, site_accounts
+from tidegrid.store import events, orgs, site_accounts, site_data
 
 log = structlog.get_logger(__name__)
 View = dict[str, Any]
@@ -233,6 +233,7 @@ class SiteAccounts:
             now = site_accounts.get(conn, id_, lock=True)
             self._may_change_hands(conn, now, self.ctx.now())
             site_accounts.update_row(conn, id_, dirty=False)
+            site_data.forget_root(conn, row["cluster"], row["unix_user"])
             self._event(conn, now, "cleaned", {})
 
         await self.ctx.write(commit)

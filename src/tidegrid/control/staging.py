@@ -7,30 +7,37 @@ Each method can be called again after a crash at any point, and does what is lef
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, RowMapping
 
 from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import Connector, SiteFiles, SiteRefused
-from tidegrid.control import results
+from tidegrid.connectors.packs import untouched
+from tidegrid.connectors.rooted import split
+from tidegrid.control import bringing, caches, results
 from tidegrid.control.blobstore import (
     BlobStore,
     make_directory,
     require_space,
 )
+from tidegrid.control.bringing import Bringer, Source
 from tidegrid.control.context import Context
 from tidegrid.control.moving import Mover
+from tidegrid.control.uploads import Uploads
 from tidegrid.domain.errors import InvalidInput, NoSpace, NotFound, TideError
 from tidegrid.domain.ids import show
 from tidegrid.domain.job import InputFile, JobSpec
 from tidegrid.domain.ranges import expand
-from tidegrid.store import blobs, transfers
+from tidegrid.domain.tree import MAX_BYTES, TreeFile, decode
+from tidegrid.store import blobs, site_data, transfers
 from tidegrid.store.scope import Scope
 
+log = structlog.get_logger(__name__)
 Row = Mapping[Any, Any]
 BATCH = 200  # transfers closed in one transaction
 
@@ -44,38 +51,16 @@ class Fetched:
     failed: tuple[tuple[str, str], ...] = ()
 
 
-def _no_quota(org_id: int) -> int | None:
-    return None
-
-
 class Staging:
-    """quota: bytes an organisation may keep in uploads, by its id; None: no limit."""
+    """blobs: contents at home; uploads: how they come there."""
 
-    def __init__(self, ctx: Context, *, quota: Callable[[int], int | None] = _no_quota) -> None:
-        self.ctx, self.quota = ctx, quota
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
         self.blobs = BlobStore(ctx.home / "blobs")
+        self.uploads = Uploads(ctx, self.blobs)
         self.mover = Mover(ctx)
+        self.bringer = Bringer(self.mover)
         self.gate = asyncio.Semaphore(ctx.settings.transfers_at_once)
-
-    # Uploads --------------------------------------------------------------------------------------------------------
-
-    async def upload(self, org_id: int, chunks: AsyncIterator[bytes]) -> dict[str, Any]:
-        """Store a content for an organisation: {sha256, size}. NoSpace (staging.no_space, staging.quota)."""
-        scope, limit = Scope(org_id), self.quota(org_id)
-        used = await self.ctx.store.read(lambda c: blobs.total(c, scope)) if limit is not None else 0
-
-        def check(size: int) -> None:
-            if limit is not None and used + size > limit:
-                raise NoSpace(
-                    "staging.quota",
-                    f"uploads are limited to {limit} bytes; {used} are in use and this one has at least {size}",
-                    hint="remove uploads, or ask the operator for more",
-                    details={"limit": limit, "used": used, "needed": size},
-                )
-
-        sha, size = await self.blobs.put(chunks, check=check)
-        await self.ctx.write(lambda c: blobs.put(c, scope, sha, size, self.ctx.now()))
-        return {"sha256": sha, "size": size}
 
     # In -------------------------------------------------------------------------------------------------------------
 
@@ -90,25 +75,36 @@ class Staging:
             await self.mover.send(files, self.blobs.existing(f.sha256), f"{base}/{f.path}", f.sha256, 0)
         if not spec.inputs:
             return
+        scope = Scope(attempt["org_id"])
         async with self.gate:
-            sources = await self._sources(Scope(attempt["org_id"]), attempt, spec.inputs)
+            found = [await self._sources(scope, attempt, i) for i in await self._known(scope, spec.inputs)]
+            sources = [s for group in found for s in group]
+            _distinct(sources)
             rows = [
-                self.row(attempt, "in", connector.cluster, f"{base}/{i.path}", i.path, size) | {"sha256": sha}
-                for i, (_, sha, size) in zip(spec.inputs, sources, strict=True)
+                self.row(attempt, "in", connector.cluster, f"{base}/{i.path}", i.path, sum(s.size for s in group))
+                | {"sha256": i.sha256 or group[0].sha256}
+                for i, group in zip(spec.inputs, found, strict=True)
             ]
             stored = await self.ctx.write(lambda c: transfers.add(c, rows))
-            by_path = {i.path: source for i, source in zip(spec.inputs, sources, strict=True)}
-            done: list[tuple[int, str, int]] = []
-            for row in stored:
-                if row["state"] == "done":
-                    continue
-                local, sha, size = by_path[row["path"]]
-                await self.mover.send(files, local, row["site_path"], sha, row["id"])
-                done.append((row["id"], sha, size))
-            await self.ctx.write(lambda c: transfers.finish_many(c, done, self.ctx.now()))
+            if all(r["state"] == "done" for r in stored):
+                return
+            at = bringing.cache_of(attempt["directory"], attempt["org_id"])
+            one = stored[0]["id"] if len(stored) == 1 and len(sources) == 1 else 0
+            brought = await self.bringer.bring(files, at, base, sources, one)
+            log.info("data.brought", attempt=show("att", attempt["id"]), cluster=connector.cluster, **asdict(brought))
+            done = [(r["id"], r["sha256"], r["size"]) for r in stored if r["state"] != "done"]
+            trees = {i.sha256 for i in spec.inputs if i.tree}
+            keys = [(r["sha256"], r["size"], r["sha256"] in trees) for r in stored]
 
-    async def _sources(self, scope: Scope, attempt: Row, inputs: Sequence[InputFile]) -> list[tuple[Path, str, int]]:
-        """Local file, hash and size of each input, of the scope's organisation only."""
+            def close(conn: Connection) -> None:
+                transfers.finish_many(conn, done, self.ctx.now())
+                site_data.used(conn, scope, connector.cluster, split(attempt["directory"])[0], keys, self.ctx.now())
+
+            await self.ctx.write(close)
+            await caches.evict(self, connector, attempt, at)
+
+    async def _known(self, scope: Scope, inputs: Sequence[InputFile]) -> list[tuple[InputFile, RowMapping]]:
+        """Each input with its row, of the scope's organisation only."""
         if len({i.path for i in inputs}) != len(inputs):
             raise InvalidInput("input.path", "two inputs have the same path", hint="give each its own")
 
@@ -118,16 +114,43 @@ class Staging:
                 for i in inputs
             ]
 
-        out: list[tuple[Path, str, int]] = []
+        out: list[tuple[InputFile, RowMapping]] = []
         for i, row in await self.ctx.store.read(find):
             if why := results.unsafe(i.path):
                 raise InvalidInput("input.path", f"input {i.path!r} {why}")
             if row is None:
                 whence = f"{show('job', i.job)} left no output {i.source!r}" if i.job else f"no upload {i.sha256[:16]}…"
                 raise NotFound("input.missing", f"input {i.path!r}: {whence}", hint="see `tide fetch --list`")
-            local = self._result(attempt["org_id"], i.job, i.source) if i.job else self.blobs.existing(i.sha256)
-            out.append((local, row["sha256"], int(row["size"])))
+            out.append((i, row))
         return out
+
+    async def _sources(self, scope: Scope, attempt: Row, known: tuple[InputFile, RowMapping]) -> list[Source]:
+        """The files of an input: one, or all of a directory."""
+        i, row = known
+        if i.tree:
+            files = await self.tree(scope, i.sha256)
+            return [Source(f"{i.path}/{f.path}", self.blobs.path(f.sha256), f.sha256, f.size) for f in files]
+        local = self._result(attempt["org_id"], i.job, i.source) if i.job else self.blobs.existing(i.sha256)
+        return [Source(i.path, local, row["sha256"], int(row["size"]))]
+
+    async def tree(self, scope: Scope, sha256: str) -> tuple[TreeFile, ...]:
+        """The files of a directory that was uploaded, each of which the scope's organisation has.
+
+        NotFound (upload.unknown); InvalidInput (tree.malformed)."""
+        row = await self.ctx.store.read(lambda c: blobs.get(c, scope, sha256))
+        if row is None:
+            raise NotFound("upload.unknown", f"no upload with hash {sha256[:16]}…", hint="upload the directory first")
+        if row["size"] > MAX_BYTES:
+            raise InvalidInput("tree.malformed", f"the upload {sha256[:16]}… is no directory", hint="name it as a file")
+        files = await asyncio.to_thread(lambda: decode(self.blobs.existing(sha256).read_bytes()))
+        missing = await self.ctx.store.read(lambda c: blobs.missing(c, scope, (f.sha256 for f in files)))
+        if missing:
+            lost = next(f.path for f in files if f.sha256 == missing[0])
+            raise NotFound(
+                "upload.unknown", f"{len(missing)} of the directory's {len(files)} files are not uploaded, {lost!r} first",
+                hint="upload the directory again: only what is missing travels",
+            )  # fmt: skip
+        return files
 
     # Out ------------------------------------------------------------------------------------------------------------
 
@@ -183,6 +206,9 @@ class Staging:
             except SiteRefused as e:
                 wanted.append(results.Wanted(f"{directory}/work", "outputs", 0, f"{e.message}; they stay at the site"))
                 return wanted
+            if "**" in spec.outputs:  # all that is new: what it was given, and has not changed, is not
+                given = {i.path for i in spec.inputs}
+                found = [f for f in found if not (untouched(f.modified) and _given(f.path, given, array))]
             wanted += results.select_outputs(directory, found, spec.outputs, tasks, array=array)
         return wanted
 
@@ -265,6 +291,20 @@ class Staging:
         return await asyncio.to_thread(
             _read, self._result(found["org_id"], found["job_id"], found["path"]), offset, limit
         )
+
+
+def _given(path: str, inputs: set[str], array: bool) -> bool:
+    """Whether a file of the working directory has the name of an input, or lies in one that is a directory."""
+    steps = path.split("/")[1 if array else 0 :]
+    return any("/".join(steps[:n]) in inputs for n in range(1, len(steps) + 1))
+
+
+def _distinct(sources: Sequence[Source]) -> None:
+    seen: set[str] = set()
+    for s in sources:
+        if s.path in seen:
+            raise InvalidInput("input.path", f"two inputs have the path {s.path!r}", hint="give each its own")
+        seen.add(s.path)
 
 
 def _read(path: Path, offset: int, limit: int) -> bytes:

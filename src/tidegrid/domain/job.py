@@ -63,7 +63,8 @@ class Resources:
 class Constraints:
     """Where a job may run; empty: anywhere.
 
-    any_of: cluster or cluster/partition names, any of them; ordered: the same, tried in this order; exclude: never there.
+    any_of: cluster or cluster/partition names, any of them; ordered: the same, tried in this order; exclude: never there;
+    residency: regions that its data must not leave.
     """
 
     arch: tuple[str, ...] = ()
@@ -71,6 +72,7 @@ class Constraints:
     any_of: tuple[str, ...] = ()
     ordered: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    residency: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +88,16 @@ class SiteOptions:
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file put into the job's working directory: by content hash of an upload, or an output of another job."""
+    """A file put into the job's working directory: by content hash of an upload, or an output of another job. tree: the hash is
+    that of a directory's list of files (`domain.tree`), all of which go below the path; size: bytes of all of it, where
+    that was known when it was submitted."""
 
     path: str
     sha256: str = ""
     job: int = 0
     source: str = ""
+    tree: bool = False
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,8 @@ class JobSpec:
     """A validated submission. params: JSON values by the application's schema; array: a range text, empty for none;
     checkpoint_every_s: between two copies of its checkpoint, 0: as the application says; work: what kind it is, "" for none in particular;
     trial: it finds out whether its application works somewhere; input_bytes: of what was uploaded when it was accepted; estimate_s: run
-    time by the application's document, 0 where that says nothing; wall_auto: the wall time was left to the platform."""
+    time by the application's document, 0 where that says nothing; wall_auto: the wall time was left to the platform;
+    begin: µs UTC, not placed before."""
 
     app: str
     app_version: str
@@ -126,6 +133,7 @@ class JobSpec:
     input_bytes: int = 0
     estimate_s: float = 0.0
     wall_auto: bool = False
+    begin: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ async def network_of(options: Options, address: str = "") -> AsyncIterator[tuple
         await accounts.open_accounts(ctx, await picture.network())
         staging = Staging(ctx)
         await asyncio.to_thread(staging.blobs.sweep, 0.0 if store.dialect == "sqlite" else 3600.0)
+        await staging.uploads.sweep(settings.upload_days * 86_400)
         platform = Platform(ctx, picture, staging)
         where = f"{place}@{homes.host()}"
         network = Network(ctx, picture, options.home, where, wrap=options.wrap, supervise=options.supervise)

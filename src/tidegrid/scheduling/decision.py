@@ -25,6 +25,7 @@ class Refusal(StrEnum):
 
     ARCH = "arch"
     REGION = "region"
+    RESIDENCY = "residency"
     NOT_LISTED = "not_listed"
     EXCLUDED = "excluded"
     GPU_TYPE = "gpu_type"
@@ -48,6 +49,7 @@ class Refusal(StrEnum):
 TEXTS: Mapping[Refusal, str] = {
     Refusal.ARCH: "have another architecture",
     Refusal.REGION: "are in another region",
+    Refusal.RESIDENCY: "are outside of the regions that its data must stay in",
     Refusal.NOT_LISTED: "are not among those the job names",
     Refusal.EXCLUDED: "are excluded by the job, or refused it before",
     Refusal.GPU_TYPE: "have no GPU of that type",
@@ -128,7 +130,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True, eq=False)
 class Terms:
     """What the candidates are made from: the request's shape, and of the best partitions, best first, their index, run time of one
-    task (p50, p90; s), wait (s) and score. whole_nodes: how many it has to itself, 0 where it shares them; waves float64[P]: how
+    task (p50, p90; s), wait (s) and score; staging: s at each of them, None without inputs. whole_nodes: how many it has to itself, 0 where it shares them; waves float64[P]: how
     often a partition is filled for all tasks, None for one task; factor float64[P]: on the score, for what is in doubt there, None
     for 1; runs: what the run times come from, None where they were given."""
 
@@ -137,7 +139,7 @@ class Terms:
     whole_nodes: int
     tasks: int
     wall_s: int
-    input_bytes: int
+    staging: Floats | None
     p50: Floats
     p90: Floats
     index: Ints
@@ -161,7 +163,7 @@ class Terms:
         wait = float(self.wait[i])
         waves = 1.0 if self.waves is None else float(self.waves[p])
         run = float(self.p50[i])
-        staging = float(s.staging_s[p]) + self.input_bytes / float(s.bandwidth[p]) if self.input_bytes else 0.0
+        staging = 0.0 if self.staging is None else float(self.staging[i])
         ran_ms = round(run * 1000)
         price = self.tasks * rate_millicores(ran_ms, millicores, gpus, mib, sell)
         marginal = self.tasks * rate_millicores(ran_ms, millicores, gpus, mib, cost)

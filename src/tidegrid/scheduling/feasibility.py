@@ -111,6 +111,8 @@ class Feasibility:
             found.append((Refusal.ARCH, ~np.array([a in c.arch for a in s.archs], np.bool_)[s.arch]))
         if c.regions:
             found.append((Refusal.REGION, ~np.array([x in c.regions for x in s.regions], np.bool_)[s.region]))
+        if c.residency:
+            found.append((Refusal.RESIDENCY, ~np.array([x in c.residency for x in s.regions], np.bool_)[s.region]))
         for names in (c.any_of, c.ordered):
             if names:
                 found.append((Refusal.NOT_LISTED, ~self._named(names)))

@@ -30,7 +30,8 @@ class Request:
     evenly; exclusive: these nodes whole, all their cores and GPUs; tasks: how many of them; wall_s: limit in
     seconds; excluded: clusters or partitions that refused it; closed: clusters where its customer has no account;
     runs: predicted run time of one task at each partition of the snapshot; where it is None, run_p50_s, run_p90_s: at speed 1,
-    and where they are None too, `runtime.predict` without history; balance: micro-yuan available, None for not asked; budget:
+    and where they are None too, `runtime.predict` without history; input_bytes: of its inputs; already:
+    (cluster, bytes of them that lie there); balance: micro-yuan available, None for not asked; budget:
     micro-yuan at most; deadline_s: unix time by which it should have ended; trial: it finds out whether the application works there;
     linked: its nodes need an interconnect; licences: (feature, count), of all tasks that run at once.
     """
@@ -48,6 +49,7 @@ class Request:
     run_p90_s: float | None = None
     runs: Prediction | None = None
     input_bytes: int = 0
+    already: tuple[tuple[str, int], ...] = ()
     objective: str = "balanced"
     balance: int | None = None
     budget: int | None = None

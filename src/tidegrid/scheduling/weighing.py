@@ -77,7 +77,8 @@ class Batch:
             score += spread * (time * objective.risk)
         staging: Floats | None = None
         if r.input_bytes:
-            staging = s.staging_s + r.input_bytes / s.bandwidth
+            moves = self._moves(r)
+            staging = np.where(moves > 0, s.staging_s + moves / s.bandwidth, 0.0)
             score += staging * time
         factor = self._factor(r.app)
         if factor is not None:
@@ -118,7 +119,7 @@ class Batch:
                 self._licences[pool] -= n
         longest = self._run(p90, wall, None, top)
         terms = Terms(
-            s, r.need, r.nodes if r.exclusive else 0, r.tasks, r.wall_s, r.input_bytes, run[top], longest, top, wait[top], score[top],
+            s, r.need, r.nodes if r.exclusive else 0, r.tasks, r.wall_s, None if staging is None else staging[top], run[top], longest, top, wait[top], score[top],
             waves, objective, r.app, factor, r.runs,
         )  # fmt: skip
         names = tuple((s.software.pools[pool], n) for pool, n in taken)
@@ -142,6 +143,15 @@ class Batch:
             here = (int(x) for x in known.pools_of(feature) if known.pool_at[x, p] and self._licences[x] >= n)
             out.append((next(here), n))
         return tuple(out)
+
+    def _moves(self, r: Request) -> Floats:
+        """Bytes of its inputs that each partition lacks, float64[P]."""
+        s = self.snapshot
+        out: Floats = np.full(len(s.partitions), float(r.input_bytes))
+        for cluster, there in r.already:
+            if cluster in s.clusters:
+                out[s.cluster == s.clusters.index(cluster)] -= there
+        return np.maximum(out, 0.0)
 
     def _sell_of(self, r: Request) -> tuple[Floats, float]:
         """Micro-yuan a second of one task float64[P], and the highest of them."""

@@ -65,20 +65,23 @@ class ConstraintsBody(Body):
     any_of: list[Place] = Field(default=[], max_length=200)
     ordered: list[Place] = Field(default=[], max_length=200)
     exclude: list[Place] = Field(default=[], max_length=200)
+    residency: list[Label] = Field(default=[], max_length=100, description="regions that its data must not leave")
 
 
 class InputBody(Body):
-    """A file for the working directory: an upload by its hash, or an output of another job."""
+    """A file for the working directory: an upload by its hash, or an output of another job. tree: an uploaded directory, by the
+    hash of the list of its files; they go below the path."""
 
     path: RelativePath
     sha256: Sha256 | None = None
+    tree: Sha256 | None = None
     job: JobId | None = None
     source: RelativePath | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> InputBody:
-        if (self.sha256 is None) == (self.job is None) or (self.job is None) != (self.source is None):
-            raise ValueError("give sha256, or job and source")
+        if [self.sha256, self.tree, self.job].count(None) != 2 or (self.job is None) != (self.source is None):
+            raise ValueError("give sha256, or tree, or job and source")
         return self
 
 
@@ -117,6 +120,7 @@ class Submission(Body):
         Annotated[int, Field(ge=1, le=31_622_400, strict=True, description="between two copies of its checkpoint; default: the application's")] | None
     ) = None
     held: bool = False
+    begin: AwareDatetime | None = Field(default=None, description="not placed before")
     site: SiteBody = SiteBody()
 
     def plain(self) -> dict[str, Any]:
@@ -139,6 +143,48 @@ class ApplicationBody(Body):
 
     def contents(self) -> dict[str, bytes]:
         return {name: base64.b64decode(text) for name, text in self.files.items()}
+
+
+class UploadBody(Body):
+    """A content to be sent piece by piece. project: that it is counted to."""
+
+    sha256: Sha256
+    size: Annotated[int, Field(ge=0, le=1 << 46, strict=True)]
+    project: Name | Literal[""] = ""
+
+
+class HashesBody(Body):
+    hashes: list[Sha256] = Field(max_length=100_000)
+
+
+class DatasetBody(Body):
+    """sha256: of the list of a directory's files, which are uploaded; regions: that they must not leave."""
+
+    sha256: Sha256
+    regions: list[Label] = Field(default=[], max_length=100)
+
+
+class QuotaBody(Body):
+    """org: by default one's own; project: of it; null: no limit."""
+
+    org: Name | None = None
+    project: Name | Literal[""] = ""
+    bytes: Annotated[int, Field(ge=0, le=1 << 61, strict=True)] | None = None
+    files: Annotated[int, Field(ge=0, le=1 << 61, strict=True)] | None = None
+
+
+class BatchScriptBody(Body):
+    """A script written for sbatch. options: of the command line; environment: `SBATCH_*` variables; variables: values for
+    `--export=NAME`; ignore: options to leave out; utc_offset_s: what the submitter's clock is ahead of UTC."""
+
+    script: Annotated[str, Field(max_length=800_000)] = ""
+    name: Label = ""
+    options: list[Text] = Field(default=[], max_length=500)
+    args: list[Text] = Field(default=[], max_length=1000)
+    environment: dict[Annotated[str, Field(pattern=r"^SBATCH_[A-Z0-9_]*$", max_length=128)], Text] = Field(default={}, max_length=100)
+    variables: dict[EnvName, Text] = Field(default={}, max_length=256)
+    ignore: list[Label] = Field(default=[], max_length=100)
+    utc_offset_s: Annotated[int, Field(ge=-86_400, le=86_400, strict=True)] = 0
 
 
 class SubmissionList(Body):

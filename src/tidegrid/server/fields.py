@@ -14,6 +14,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BIGINT = (1 << 63) - 1
 
 JobId = Annotated[str, StringConstraints(pattern=f"^job-{_ID}$", max_length=17), Field(examples=["job-0000000000001"])]
+UploadId = Annotated[str, StringConstraints(pattern=f"^upl-{_ID}$", max_length=17), Field(examples=["upl-0000000000001"])]
 TokenId = Annotated[str, StringConstraints(pattern=f"^tok-{_ID}$", max_length=17), Field(examples=["tok-0000000000001"])]
 IncidentId = Annotated[str, StringConstraints(pattern=f"^inc-{_ID}$", max_length=17), Field(examples=["inc-0000000000001"])]
 PortingId = Annotated[str, StringConstraints(pattern=f"^port-{_ID}$", max_length=18), Field(examples=["port-0000000000001"])]

@@ -6,11 +6,12 @@ from typing import Annotated
 
 from fastapi import Header, Path, Query
 
-from tidegrid.server.fields import BIGINT, Cursor, IncidentId, JobId, Key, Name
+from tidegrid.server.fields import BIGINT, Cursor, IncidentId, JobId, Key, Name, UploadId
 
 MAX_PAGE = 500
 
 Job = Annotated[JobId, Path(description="a job's id")]
+Upload = Annotated[UploadId, Path(description="an upload's id")]
 Incident = Annotated[IncidentId, Path(description="an incident's id")]
 OrgName = Annotated[Name, Path(description="an organisation's name")]
 ClusterName = Annotated[Name, Path(description="a cluster's name")]

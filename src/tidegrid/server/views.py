@@ -125,9 +125,82 @@ class OutputList(View):
     items: list[Output]
 
 
+class BatchRemark(View):
+    """line: in the script, 0 elsewhere; fate: used, or left out."""
+
+    line: int = 0
+    where: str = ""
+    option: str = ""
+    fate: str = ""
+    text: str
+
+
+class BatchScript(View):
+    """submission: the body for `POST /jobs`, to which inputs may be added; wait, dry_run: what sbatch was asked for."""
+
+    submission: dict[str, Any]
+    remarks: list[BatchRemark] = []
+    wait: bool = False
+    dry_run: bool = False
+
+
 class Upload(View):
     sha256: str
     size: int
+
+
+class UploadState(View):
+    """id: null once it is done; offset: bytes that have arrived."""
+
+    id: str | None = None
+    sha256: str
+    size: int
+    offset: int = 0
+    done: bool = False
+
+
+class Packed(View):
+    stored: int
+    bytes: int
+
+
+class Hashes(View):
+    hashes: list[str]
+
+
+class Dataset(View):
+    name: str
+    sha256: str
+    files: int = 0
+    bytes: int = 0
+    regions: list[str] = []
+    created_at: Time | None = None
+
+
+class DatasetList(View):
+    items: list[Dataset]
+
+
+class Freed(View):
+    name: str
+    files: int
+    bytes: int
+
+
+class ProjectQuota(View):
+    """bytes, files: in use; arriving_bytes: promised to uploads under way; limits: null for none."""
+
+    project: str = ""
+    bytes: int = 0
+    files: int = 0
+    arriving_bytes: int = 0
+    limit_bytes: int | None = None
+    limit_files: int | None = None
+
+
+class Quota(ProjectQuota):
+    org: str
+    projects: list[ProjectQuota] = []
 
 
 class App(Open):

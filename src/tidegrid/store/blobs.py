@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select
 
@@ -13,14 +13,29 @@ from tidegrid.store.scope import Scope
 Row = RowMapping
 
 
-def put(conn: Connection, scope: Scope, sha256: str, size: int, at: int) -> bool:
-    """Give the scope's organisation this content; whether it was new to it."""
+def put(conn: Connection, scope: Scope, sha256: str, size: int, at: int, project_id: int = 0) -> bool:
+    """Give the scope's organisation this content; whether it was new to it. project_id: that it is counted to."""
     if scope.org_id is None:
         raise InvalidInput("scope.organisation", "content belongs to an organisation; the operator's view has none")
     if get(conn, scope, sha256) is not None:
         return False
-    conn.execute(insert(blobs).values(org_id=scope.org_id, sha256=sha256, size=size, created_at=at))
+    conn.execute(
+        insert(blobs).values(org_id=scope.org_id, sha256=sha256, size=size, created_at=at, project_id=project_id)
+    )
     return True
+
+
+def put_many(conn: Connection, scope: Scope, contents: Mapping[str, int], at: int, project_id: int = 0) -> int:
+    """The same for many: hash -> bytes; how many were new."""
+    if scope.org_id is None:
+        raise InvalidInput("scope.organisation", "content belongs to an organisation; the operator's view has none")
+    fresh = missing(conn, scope, contents)
+    rows = [
+        {"org_id": scope.org_id, "sha256": h, "size": contents[h], "created_at": at, "project_id": project_id} for h in fresh
+    ]
+    for i in range(0, len(rows), 500):
+        conn.execute(insert(blobs), rows[i : i + 500])
+    return len(rows)
 
 
 def get(conn: Connection, scope: Scope, sha256: str) -> Row | None:
@@ -35,6 +50,15 @@ def missing(conn: Connection, scope: Scope, hashes: Iterable[str]) -> list[str]:
         query = select(blobs.c.sha256).where(blobs.c.sha256.in_(wanted[i : i + 500]), scope.filter(blobs))
         known.update(conn.execute(query).scalars())
     return [h for h in wanted if h not in known]
+
+
+def taken(conn: Connection, scope: Scope, project_id: int | None = None) -> tuple[int, int]:
+    """(bytes, files) of the scope's content; of one project's where it is named."""
+    query = select(func.coalesce(func.sum(blobs.c.size), 0), func.count()).where(scope.filter(blobs))
+    if project_id is not None:
+        query = query.where(blobs.c.project_id == project_id)
+    size, files = conn.execute(query).one()
+    return int(size), int(files)
 
 
 def total(conn: Connection, scope: Scope) -> int:

@@ -149,6 +149,11 @@ def parts_to_place(conn: Connection, now: int, limit: int) -> list[Row]:
     return list(conn.execute(query).mappings())
 
 
+def open_specs(conn: Connection, org_id: int) -> list[str]:
+    """Specifications of the organisation's jobs that have not ended."""
+    return list(conn.execute(select(jobs.c.spec).where(jobs.c.open, jobs.c.org_id == org_id)).scalars())
+
+
 def still_to_place(conn: Connection, part_ids: Sequence[int]) -> dict[int, Row]:
     """Of these parts, those that may still be placed; locked."""
     out: dict[int, Row] = {}

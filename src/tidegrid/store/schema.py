@@ -210,6 +210,56 @@ blobs = Table(  # uploaded and produced content, by hash, seen through an organi
     Column("sha256", String(64), primary_key=True),
     _int("size"),
     _int("created_at"),
+    _int("project_id"),  # that it is counted to: the first that brought it; 0: none
+)
+
+uploads = Table(  # under way; what has arrived lies in the data directory, and its length is the offset
+    "uploads",
+    metadata,
+    _id(),
+    _org(),
+    _int("user_id"),
+    _int("project_id"),
+    Column("sha256", String(64), nullable=False),  # of the whole
+    _int("size"),
+    _int("created_at"),
+    Index("uploads_of_org", "org_id"),
+)
+
+datasets = Table(  # names for uploaded directories
+    "datasets",
+    metadata,
+    _id(),
+    _org(),
+    Column("name", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),  # of the list of its files
+    _int("files"),
+    _int("bytes"),
+    _text("regions"),  # that it must not leave, one a line; empty: none
+    _int("created_at"),
+    UniqueConstraint("org_id", "name"),
+    Index("datasets_by_content", "org_id", "sha256"),
+)
+
+quotas = Table(  # of an organisation (project 0), or of one of its projects
+    "quotas",
+    metadata,
+    Column("org_id", BigInteger, ForeignKey("orgs.id"), primary_key=True),
+    Column("project_id", BigInteger, primary_key=True, autoincrement=False, server_default="0"),
+    _int("bytes", None),
+    _int("files", None),
+)
+
+site_data = Table(  # what of an organisation's data lies whole in which cache at a site
+    "site_data",
+    metadata,
+    Column("org_id", BigInteger, ForeignKey("orgs.id"), primary_key=True),
+    Column("cluster", String(64), primary_key=True),
+    Column("unix_user", String(32), primary_key=True),  # "": of the cluster's own root
+    Column("sha256", String(64), primary_key=True),  # of a content, or of a directory's list
+    _bool("tree"),
+    _int("size"),
+    _int("used_at"),
 )
 
 site_accounts = Table(  # Unix accounts at centres, besides the one that a cluster's connector logs in with

@@ -218,7 +218,7 @@ def test_an_alias_bomb_is_refused() -> None:
 def test_packaged_documents_are_good_and_named_as_their_files() -> None:
     names = [name.removesuffix(".yaml") for name, _ in apps.texts()]
     assert names == [a.id for a in apps.documents()]
-    assert {"command", "gromacs-water", "lammps-melt", "md-lj", "script", "summarise"} < set(names)
+    assert {"command", "gromacs-water", "lammps-melt", "md-lj", "sbatch", "script", "summarise"} < set(names)
     for a in apps.documents():
         assert set(a.title) == {"en", "zh"}
         assert all(f.sha256 == apps.sha256(f.package) for f in a.files)

@@ -432,3 +432,48 @@ def test_secrets_are_local_and_never_shown(tide: Tide, tmp_path: Path, monkeypat
     status, out, err = tide("secret", "list")
     assert status == 0 and "alpha-key" in out and "SHA256:" in out and private not in out + err
     assert tide("secret", "remove", "other")[0] == 0 and tide("secret", "remove", "other")[0] == 2
+
+
+def test_a_batch_script_is_shown_submitted_and_refused_by_its_lines(tide: Tide, api: Api, tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    script.write_text("#!/bin/bash\n#SBATCH -J one\n#SBATCH -t 5 --mem=1G --mail-type=ALL\necho $1\n")
+    status, out, _ = tide("sbatch", "-n", "2", "--json", "--dry-run", "--time=10", "job.sh", "--json", "x y")
+    found = json.loads(out)
+    assert status == 0 and found["submission"]["resources"]["wall_s"] == 600 and not api.platform.rows
+    assert found["submission"]["params"]["args"] == ["--json", "x y"] and found["submission"]["resources"]["ranks"] == 2
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "in.txt").write_text("in")
+    status, out, err = tide("sbatch", "--with", "data", "--bring", "*.dat", "job.sh")
+    assert status == 0 and out.startswith("job-") and "line 3: --mail-type: left out: no mail" in err
+    body = api.platform.rows[out.strip()]["body"]
+    assert [(i["path"], "tree" in i) for i in body["inputs"]] == [("data", True)] and body["outputs"] == ["*.dat"] and body["name"] == "one"
+    script.write_text("#!/bin/bash\n#SBATCH --bogus\n#SBATCH -w node1\ntrue\n")
+    status, _, err = tide("sbatch", "job.sh")
+    assert status == 2 and "line 2" in err and "--bogus is no option of sbatch" in err and "line 3: nodelist" in err
+    assert tide("sbatch")[0] == 2 and tide("sbatch", "none.sh")[0] == 2
+    with api.tide() as sdk:
+        assert sdk.sbatch("#!/bin/sh\n#SBATCH -J by-sdk\ntrue\n", held=True).name == "by-sdk"
+
+
+def test_a_directory_is_uploaded_once_and_named(tide: Tide, tmp_path: Path) -> None:
+    (tmp_path / "mesh" / "sub").mkdir(parents=True)
+    (tmp_path / "mesh" / "sub" / "a").write_bytes(b"a" * 1000)
+    (tmp_path / "mesh" / "b").write_bytes(b"b" * (3 << 20))
+    status, out, _ = tide("upload", "mesh", "--name", "mesh", "--stay-in", "cn-north", "--json")
+    first = json.loads(out)[0]
+    assert (status, first["sent_files"], first["regions"]) == (0, 2, ["cn-north"])
+    again = json.loads(tide("upload", "mesh", "--json")[1])[0]
+    assert (again["sha256"], again["sent_files"], again["sent_bytes"]) == (first["sha256"], 0, 0)
+    assert json.loads(tide("data", "ls", "--json")[1])[0]["bytes"] == (3 << 20) + 1000
+    status, out, _ = tide("submit", "echo", "-p", "text=x", "--input", "m=@mesh", "--input", "c=mesh", "--stay-in", "cn-north", "--json")
+    assert status == 0
+    status, _, err = tide("quota", "--set-bytes", "3M", "--project", "default", who="adam")
+    assert status == 0, err
+    (tmp_path / "new").write_bytes(b"n" * (4 << 20))
+    status, _, err = tide("upload", "new", "--project", "default")
+    assert status == 4 and "the project may keep 3,145,728 bytes" in err
+    assert tide("upload", "new")[0] == 0
+    found = json.loads(tide("quota", "--json")[1])
+    assert (7 << 20) + 1000 < found["bytes"] < (7 << 20) + 2000 and found["files"] == 4  # the directory's list is one
+    assert tide("data", "rm", "mesh")[0] == 0 and tide("data", "rm", "mesh")[0] == 2
+    assert tide("upload", "absent")[0] == 2 and tide("upload", "new", "--name", "x")[0] == 2

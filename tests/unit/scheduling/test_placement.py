@@ -291,3 +291,18 @@ def test_predicted_run_times_count_for_arrays_and_deadlines():
     assert many.best.name == "b/two" and many.best.run_p50 == 30  # two at a time
     late = place(snapshot, wall=1000, runs=runs, objective="deadline", deadline_s=snapshot.epoch_s + 50)
     assert late.best.name == "b/two" and late.refusals == {Refusal.DEADLINE: 1}
+
+
+def test_data_that_must_stay_refuses_other_regions_by_its_own_reason():
+    rows = [row("a/cpu", region="north"), row("b/cpu", region="south"), row("c/cpu", region="east")]
+    decision = place(network(*rows), constraints=Constraints(residency=("north", "east")))
+    assert [c.name for c in decision.candidates] == ["a/cpu", "c/cpu"]
+    assert decision.refusals == {Refusal.RESIDENCY: 1}
+    nowhere = place(network(*rows), constraints=Constraints(residency=("west",)))
+    assert nowhere.best is None and "3 are outside of the regions that its data must stay in" in nowhere.why_not()
+
+
+def test_data_that_lies_at_a_site_already_shortens_its_staging():
+    rows = [row("a/cpu", bandwidth=1e6, staging_s=5.0), row("b/cpu", bandwidth=1e6, staging_s=5.0), row("c/cpu", bandwidth=1e6)]
+    decision = place(network(*rows), input_bytes=10_000_000, already=(("b", 10_000_000), ("c", 4_000_000), ("gone", 1)))
+    assert [(c.name, c.staging_s) for c in decision.candidates] == [("b/cpu", 0.0), ("c/cpu", 6.0), ("a/cpu", 15.0)]

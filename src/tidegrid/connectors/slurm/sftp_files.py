@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidegrid.connectors.contract import Claim, FileInfo, SiteRefused, SiteUnsure, SpoolEntry
 from tidegrid.connectors.globbing import matcher
+from tidegrid.connectors.slurm.sftp_cache import SftpCache
 from tidegrid.connectors.slurm.shell import Output, Shell
 from tidegrid.connectors.slurm.ssh import SshLink
 from tidegrid.domain.errors import InvalidInput, NoSpace, NotFound
@@ -31,7 +32,7 @@ AT_ONCE = 32
 _SPOOLED = re.compile(r"^([0-9a-z]{1,32})\.(\d{1,9})\.(\d{1,9})\.(mark|gaveup|end)$")
 
 
-class SftpFiles:
+class SftpFiles(SftpCache):
     """SiteFiles below `root`, an absolute path there. timeout_s: of one small operation.
 
     Errors: NoSpace (staging.no_space), NotFound (staging.missing), InvalidInput (staging.path), SiteUnsure for all else.
@@ -40,6 +41,7 @@ class SftpFiles:
     def __init__(self, link: SshLink, shell: Shell, root: str, *, timeout_s: float = 30.0) -> None:
         if not root.startswith("/"):
             raise InvalidInput("staging.path", f"the site's root {root!r} is not absolute")
+        super().__init__()
         self.root = root.rstrip("/")
         self._link, self._shell, self._timeout_s = link, shell, timeout_s
         self._client: asyncssh.SFTPClient | None = None

@@ -2,7 +2,9 @@
 
 from tidegrid.server.routes import (
     accounts,
+    batch_scripts,
     catalog,
+    data,
     decisions,
     discovery,
     events,
@@ -37,6 +39,8 @@ ROUTERS = (
     installations.router,
     machine_cards.router,
     porting.router,
+    batch_scripts.router,
+    data.router,
     site_accounts.router,
 )
 PREFIX = "/api/v1"

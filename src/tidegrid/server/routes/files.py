@@ -1,4 +1,4 @@
-"""Files: uploads by content hash, and what jobs produced."""
+"""Files that jobs produced."""
 
 from __future__ import annotations
 
@@ -15,24 +15,17 @@ from fastapi.responses import FileResponse, Response
 
 from tidegrid.domain.errors import NotFound
 from tidegrid.server import problems, views
-from tidegrid.server.auth import Network, ReadsJobs, WritesJobs
+from tidegrid.server.auth import Network, ReadsJobs
 from tidegrid.server.fields import RelativePath
 from tidegrid.server.params import Job
 
 router = APIRouter(tags=["files"])
 _RANGE = re.compile(r"^bytes=(\d{0,18})-(\d{0,18})$")
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_BODY = {"requestBody": {"required": False, "content": {"application/octet-stream": _BINARY}}}
 _FILE = {
     200: {"description": "the file", "content": {"application/octet-stream": _BINARY}},
     206: {"description": "the bytes asked for", "content": {"application/octet-stream": _BINARY}},
 }
-
-
-@router.post("/uploads", status_code=201, response_model=views.Upload, openapi_extra=_BODY)
-async def upload(request: Request, platform: Network, actor: WritesJobs) -> Any:
-    """Store the body; name it in a job's inputs by its hash. The same content is stored once."""
-    return await platform.upload(actor, request.stream())
 
 
 @router.get("/jobs/{job}/outputs", response_model=views.OutputList)
