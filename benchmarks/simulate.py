@@ -26,7 +26,8 @@ from tidegrid.lab import replaying, simulating
 from tidegrid.scheduling.kernel import build, replay
 from tidegrid.scheduling.kernel.policy import POLICIES, Policy
 from tidegrid.simulation.traces import lublin
-from tidegrid.simulation.traces.trace import Trace, convention_k
+from tidegrid.simulation.traces.trace import Header, Trace, convention_k
+from tidegrid.simulation.traces.trace import build as make_trace
 
 HPC2N = ("HPC2N-2002-2.2-cln.swf.gz", 240)
 JOBS, PROCESSORS, LOAD = 400_000, 8_192, 0.9
@@ -66,6 +67,18 @@ def against_scan(jobs: Trace, processors: int, rounds: int) -> dict[str, Any]:
         "jobs": len(jobs), "kernel_jobs_per_s": round(len(jobs) / kernel_s), "scan_jobs_per_s": round(len(jobs) / scan_s),
         "kernel_over_scan": round(scan_s / kernel_s, 2), "starts_that_differ": differ,
     }  # fmt: skip
+
+
+def bags(rng: np.random.Generator, jobs: int, processors: int, load: float) -> Trace:
+    """Jobs that come in bags of alike ones, most of them small, as on machines that are used for parameter studies: long queues."""
+    size = np.minimum(rng.geometric(1 / 150, jobs // 50), 2_000)
+    bag = np.repeat(np.arange(len(size)), size)[:jobs]
+    need = (2 ** rng.integers(0, 8, len(size)))[bag]
+    estimate = (rng.choice([1, 2, 4, 8, 12, 24, 48, 72], len(size)) * 3600)[bag]
+    run = np.maximum(1, estimate * rng.beta(0.8, 2.5, jobs)).astype(np.int64)
+    come = np.cumsum(rng.exponential(1.0, len(size)))[bag]
+    span = float((run * need).sum()) / (processors * load)
+    return make_trace((come / come[-1] * span).astype(np.int64), run, requested=need, estimate=estimate, header=Header(processors=processors))
 
 
 def plain_path(jobs: Trace, processors: int) -> dict[str, Any]:
@@ -113,7 +126,9 @@ def main() -> None:
     else:
         print("bench: HPC2N left out: TIDEGRID_TRACES names no folder that has it", file=sys.stderr)
     made = convention_k(lublin.generate(np.random.default_rng(1), JOBS, PROCESSORS, LOAD), PROCESSORS)
-    found["generated"] = {"processors": PROCESSORS, "load": LOAD, **against_scan(made, PROCESSORS, 2)}
+    found["generated_lublin"] = {"processors": PROCESSORS, "load": LOAD, **against_scan(made, PROCESSORS, 2)}
+    made = convention_k(bags(np.random.default_rng(1), JOBS, PROCESSORS, LOAD), PROCESSORS)
+    found["generated_bags"] = {"processors": PROCESSORS, "load": LOAD, **against_scan(made, PROCESSORS, 2)}
     if importlib.util.find_spec("accasim") is None:
         print("bench: AccaSim is not installed in this environment: no figure of it", file=sys.stderr)
     if args.large:

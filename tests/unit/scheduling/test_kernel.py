@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegrid.scheduling.kernel import build, steps
-from tidegrid.scheduling.kernel.policy import BACKFILLS, FILLS, ORDERS, POLICIES, PREDICTORS, PUT_OFFS, Policy, clairvoyant
+from tidegrid.scheduling.kernel.policy import (
+    BACKFILLS,
+    FILLS,
+    ORDERS,
+    POLICIES,
+    PREDICTORS,
+    PUT_OFFS,
+    Policy,
+    clairvoyant,
+)
 from tidegrid.scheduling.kernel.replay import replay
 
 _SPEC = importlib.util.spec_from_file_location("kernel_reference", Path(__file__).with_name("reference.py"))
@@ -36,7 +45,7 @@ def policies(draw):
 
 
 @st.composite
-def queues(draw, policy=policies()):  # noqa: B008
+def queues(draw, policy=policies()):
     policy = draw(policy)
     if policy.backfill == "easy" and policy.predictor != "alike":  # its plans change while jobs wait: only for lines by arrival
         policy = replace(policy, fill=draw(st.sampled_from(sorted(FILLS))))
