@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.calibration import calibrate
 
-NAMES = ("placement", "store", "reconcile", "traces")
+NAMES = ("placement", "store", "reconcile", "traces", "simulate")
 REAL = ("slurm", "failover", "steering")  # on the test-bed
 LONG = ("prediction", "streams")  # minutes: asked for by name
 
