@@ -35,17 +35,30 @@ class Site:
         return room
 
     def planned(self, job: Job) -> int:
-        past, estimate = self.past.get(job["user"], []), job["estimate"]
+        estimate = job["estimate"]
+        past = self.past.get(job["user"], []) if job["user"] >= 0 else []
         match self.policy.predictor:
             case "clairvoyant":
                 return job["run"]
             case "last2" if len(past) >= 2:
                 return max(1, min(int((past[-1][0] + past[-2][0]) / 2.0), estimate))
+            case "alike" if job["user"] >= 0:
+                return max(1, min(int(self.alike(past[-16:], estimate)), estimate))
             case "quantile" if len(past) >= 2:
                 shares = sorted(ran / max(asked, 1) for ran, asked in past[-16:])
                 share = min(1.0, shares[math.ceil(self.policy.quantile * len(shares)) - 1])
                 return max(1, min(int(share * estimate), estimate))
         return estimate
+
+    def alike(self, past: list[tuple[int, int]], estimate: int) -> float:
+        p = self.policy
+        total, weight = p.own_word, 1.0
+        product = total * math.log(max(estimate, 1))
+        for ran, asked in reversed(past):
+            w = weight * (1.0 if asked == estimate else p.other_estimate)
+            total, product = total + w, product + w * math.log(max(ran / max(asked, 1) * max(asked, 1), 1.0))
+            weight *= p.fading
+        return p.shortened * math.exp(product / total)
 
     def enter(self, job: Job) -> None:
         job["planned"], job["seq"] = self.planned(job), self.arrived
@@ -78,6 +91,7 @@ class Site:
             "unicef": lambda: -w / (math.log2(max(n, 2.0)) * r),
             "xfactor": lambda: -(w + r) / r,
             "fair": lambda: self.used(job["user"], now),
+            "response": lambda: -((w + self.policy.patience_s) ** self.policy.ageing) / (r * n**self.policy.wideness),
         }[self.policy.order]()
 
     def first(self, now: int) -> Job | None:
@@ -92,13 +106,17 @@ class Site:
     def start(self, job: Job, now: int) -> None:
         self.waiting.remove(job)
         self.running.append(job)
-        job |= {"start": now, "expected": now + job["planned"], "put_off": 0}
+        length = job["estimate"] if self.policy.sure else job["planned"]
+        job |= {"start": now, "expected": now + length, "put_off": 0}
         if self.policy.order == "fair":
             self.charge(job, now, job["planned"])
 
     def end(self, job: Job) -> None:
         self.running.remove(job)
         self.past.setdefault(job["user"], []).append((job["run"], job["estimate"]))
+        if self.policy.predictor == "alike":
+            for other in self.waiting:
+                other["planned"] = self.planned(other)
         if self.policy.order == "fair":
             self.charge(job, job["start"] + job["run"], job["run"] - job["planned"])
 
@@ -134,8 +152,9 @@ class Site:
             "shortest": lambda job: (job["planned"], job["seq"]),
             "smallest": lambda job: (job["planned"] * self.size(job), job["seq"]),
         }[self.policy.fill]
+        length = "estimate" if self.policy.sure and 0 < self.policy.guard_s <= now - head["submit"] else "planned"
         while True:
-            late = {job["seq"]: now + job["planned"] > shadow for job in self.waiting}
+            late = {job["seq"]: now + job[length] > shadow for job in self.waiting}
             may = [
                 job for job in self.waiting
                 if job is not head and fits(job["need"], self.free()) and (not late[job["seq"]] or fits(job["need"], extra))

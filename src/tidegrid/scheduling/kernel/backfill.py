@@ -110,6 +110,8 @@ def _pass(st: State, s: int, slot: int, now: int, n: int) -> int:
     if now + _length(st, s, slot_at(st, slot), now) > st.mem[at + SHADOW]:
         for k in range(kinds):
             st.mem[at + ROOM + 2 * kinds + k] -= st.mem[need + k]
+    if st.num[policy_at(st, s) + RESERVED_BY] != 0.0:
+        st.mem[at + DIRTY] = 1  # by its estimate it may last beyond the reservation
     return start_slot(st, s, slot, now, n)
 
 
