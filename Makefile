@@ -38,7 +38,7 @@ chaos: ## 1,000 jobs while servers and supervisors are killed, on SQLite and Pos
 	@sh tools/real.sh
 	$(PY) -m tests.chaos.run --database sqlite --report reports/chaos-sqlite $(ARGS)
 	$(PY) -m tests.chaos.run --database postgres --report reports/chaos-postgres $(ARGS)
-	$(PY) -m tests.chaos.run --database sqlite --fence off --jobs 200 --kills 3 --supervisor-kills 1 --report reports/chaos-control
+	$(PY) -m tests.chaos.run --database sqlite --fence off --late 0.3 --jobs 200 --kills 3 --supervisor-kills 1 --report reports/chaos-control
 
 chaos-slurm: ## 500 jobs on three real Slurm clusters while they, sshd and the server are killed, and the control; reports in reports/
 	@sh tools/setup.sh dev

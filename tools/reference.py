@@ -189,6 +189,7 @@ def _type(schema: dict[str, Any]) -> str:
 def errors() -> str:
     from tidegrid.connectors.trouble import WHAT_TO_DO
     from tidegrid.domain import errors as tree
+    from tidegrid.simulation.traces.bytesin import CODES
 
     kinds = {
         name: kind for name, kind in vars(tree).items()
@@ -217,6 +218,10 @@ def errors() -> str:
         "Found by `tide cluster add` and `tide cluster check`, with what to do next:\n",
         "| Code | |\n|---|---|",
         *(f"| `{code}` | {what} |" for code, what in sorted(WHAT_TO_DO.items())),
+        "",
+        "Of logs of jobs (`tide trace`, `tide simulate`); all are InvalidInput, exit 2, and name the line:\n",
+        "| Code | What is wrong | `--repair` |\n|---|---|---|",
+        *(f"| `trace.{code}` | {wrong} | {repair} |" for code, (wrong, repair) in sorted(CODES.items())),
         "",
         "Of the edges alone:\n",
         "| Code | HTTP | Exit | |\n|---|---|---|---|",

@@ -5,6 +5,7 @@ A kind says which network there is (`set_up`, `network`), how it is disturbed (`
 
 from __future__ import annotations
 
+import datetime
 import json
 import random
 import shutil
@@ -55,6 +56,7 @@ class Report:
     ready_s: list[float] = field(default_factory=list)
     seconds: float = 0.0
     all_ended: bool = False
+    replay: dict[str, Any] = field(default_factory=dict)
     verdict: dict[str, Any] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     passed: bool = False
@@ -175,6 +177,8 @@ class Chaos:
             r.all_ended = self._wait(tide)
             time.sleep(LATE_S[1] + 1.0)  # for what is still under way to its cluster
             r.moved = sum(j.moved for j in tide.jobs(page=200))
+            since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+            r.replay = dict(tide.replay(since=since.isoformat(), limit=10_000))
             self.export(tide, everything)
 
     def start(self, server: processes.Server) -> None:
@@ -224,7 +228,8 @@ class Chaos:
             raise SystemExit(f"{self.kind}: the judge failed: {said.stderr}")
         r.verdict = json.loads(said.stdout)
         if o.fence:
-            r.passed = r.all_ended and said.returncode == 0 and not r.missing
+            again = r.replay["calls"] == r.replay["identical"] > 0
+            r.passed = r.all_ended and said.returncode == 0 and not r.missing and again
         else:
             r.passed = r.verdict["duplicates"] > 0
 
@@ -235,6 +240,7 @@ class Chaos:
         self.say("judge: " + ", ".join(f"{k} {v:g}" for k, v in r.verdict["counts"].items()))
         for kind, what in r.verdict["violations"][:20] if self.o.fence else ():
             self.say(f"  {kind}: {what}")
+        self.say(f"replay: {r.replay['calls']} calls of placement decided again, {r.replay['identical']} alike byte for byte")
         if r.missing:
             self.say(f"not injected: {', '.join(r.missing)}")
         if self.o.fence:

@@ -96,7 +96,8 @@ def _ends(
             elif not any(r.cluster in removed for r in mine):
                 v.bad("lost_elsewhere", f"{name} never ran on {' or '.join(removed)}")
         elif j["state"] == "failed" and (
-            any(_cut_short(r, forgetful) for r in mine) or (not mine and _killed_at_its_door(j, records, forgetful))
+            any(_cut_short(r, forgetful) for r in mine)
+            or any(_killed_at_its_door(j, t, records, forgetful) for t in j["tasks"] if not by_task.get((j["token"], t)))
         ):
             v.counts["killed_by_their_cluster"] = v.counts.get("killed_by_their_cluster", 0) + 1
         elif j["state"] != j.get("expect", "succeeded"):
@@ -116,13 +117,17 @@ def _cut_short(run: Run, forgetful: list[dict[str, Any]]) -> bool:
     )
 
 
-def _killed_at_its_door(job: dict[str, Any], records: list[dict[str, Any]], forgetful: list[dict[str, Any]]) -> bool:
-    """Whether a job that never ran was launched twice by a controller that forgot the first launch: the one was killed while it
-    waited for its permit, the other refused by the fence of the first."""
+def _killed_at_its_door(job: dict[str, Any], task: int, records: list[dict[str, Any]], forgetful: list[dict[str, Any]]) -> bool:
+    """Whether a task that never said it ran was launched by a controller that then forgot it: killed while it waited for its
+    permit or in its first instants (its record shows the order), or launched twice, the second time refused by the fence."""
+    mine = [r for r in records if r["attempt"] in job.get("attempts", ()) and r["task"] == task and r["started_us"] is not None]
     return any(
-        r["attempt"] in job.get("attempts", ()) and r["exit"] == REFUSED and r["cluster"] == o["cluster"]
-        and o["begin_us"] <= r["started_us"] <= o["end_us"] + LAUNCHES_AGAIN_US
-        for r in records for o in forgetful
+        (r["exit"] == REFUSED and o["begin_us"] <= r["started_us"] <= o["end_us"] + LAUNCHES_AGAIN_US)
+        or (
+            r["reason"].startswith(("CANCELLED", "NODE_FAIL"))
+            and o["begin_us"] - FORGETS_US <= r["started_us"] <= o["end_us"] + FORGETS_US
+        )
+        for r in mine for o in forgetful if r["cluster"] == o["cluster"]
     )  # fmt: skip
 
 

@@ -132,6 +132,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--fence", choices=("on", "off"), default="on")
+    parser.add_argument("--late", type=float, default=base.LATE, help="share of submissions that arrive late")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for everything to end after the last kill")
     parser.add_argument("--report", type=Path, default=Path("reports/chaos"))
     parser.add_argument("--servers", type=int, default=1, help="that share the clusters; more than one needs --database postgres")
@@ -141,7 +142,7 @@ def main() -> int:
     chaos = Chaos(
         Options(
             report=a.report, jobs=a.jobs, kills=a.kills, supervisor_kills=a.supervisor_kills, silence_s=a.silence,
-            seed=base.seed_or_new(a.seed), database=a.database, fence=a.fence == "on", timeout_s=a.timeout,
+            seed=base.seed_or_new(a.seed), database=a.database, fence=a.fence == "on", late=a.late, timeout_s=a.timeout,
             servers=a.servers,
         )
     )  # fmt: skip

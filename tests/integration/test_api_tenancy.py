@@ -169,6 +169,7 @@ CASES: dict[tuple[str, str], list[Case]] = {
         _post(f"/clusters/north/{command}", 403) for command in ("drain", "resume", "dead")
     ],
     ("GET", "/servers"): [_get("/servers", 403)],
+    ("GET", "/decisions/replay"): [_get("/decisions/replay", 403, since="2026-01-01T00:00:00Z")],
     ("POST", "/clusters/discover"): [_post("/clusters/discover", 403, {"url": "ssh://a@b"}), _post("/clusters/discover", 403, {})],
     ("POST", "/clusters/{cluster}/check"): [_post("/clusters/north/check", 403, {}), _post("/clusters/acme/check", 403, {})],
     ("GET", "/incidents"): [_get("/incidents", 403), _get("/incidents", 403, cluster="north")],

@@ -45,6 +45,7 @@ from tidegrid.domain.ids import Ids
 from tidegrid.domain.job import FINAL
 from tidegrid.domain.ranges import expand
 from tidegrid.scheduling.decision import Candidate
+from tidegrid.scheduling.record import Asked
 from tidegrid.store import attempts, clusters, events, jobs
 from tidegrid.store.engine import Store
 from tidegrid.store.schema import attempts as attempts_table
@@ -201,7 +202,7 @@ class Machine(RuleBasedStateMachine):
         )
         decision = SimpleNamespace(best=candidate, snapshot="s", policy="p", text=[], to_json=candidate.to_json)
         chosen: list[Any] = [decision] * len(rows)
-        made = self.store.write_sync(lambda c: self.submitter._commit(c, rows, specs, chosen, set()))
+        made = self.store.write_sync(lambda c: self.submitter._commit(c, rows, specs, Asked(()), chosen, set()))
         self.known += [m[2]["id"] for m in made]
 
     @precondition(lambda self: self.known)
@@ -329,6 +330,7 @@ def _run(open_store: Callable[[], tuple[Store, Callable[[], None]]], *, examples
         assert seen[what] > 0, f"no example came to {what}: {seen}"
 
 
+@pytest.mark.timeout(400)  # a busy machine shares its cores
 def test_evidence_in_any_order_on_sqlite(sqlite_template: Path) -> None:
     def open_store() -> tuple[Store, Callable[[], None]]:
         directory = Path(tempfile.mkdtemp())
@@ -345,6 +347,7 @@ def test_evidence_in_any_order_on_sqlite(sqlite_template: Path) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.timeout(400)  # a busy machine shares its cores
 def test_evidence_in_any_order_on_postgres(postgres_template: str, postgres: Postgres) -> None:
     def open_store() -> tuple[Store, Callable[[], None]]:
         url = postgres.database(postgres_template)

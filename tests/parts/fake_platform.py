@@ -240,6 +240,11 @@ class FakePlatform:
                 "roles": [role, {**role, "role": "cluster:east"}]}  # fmt: skip
         return {"items": [live, {"name": "two-2", "host": "two", "pid": 8, "live": False}], "free": ["cluster:south"]}
 
+    async def replay(self, actor: Actor, *, since: int, limit: int) -> View:
+        one = {"call": "call-0000000000001", "at": iso(1), "why": "place", "snapshot": "5" * 64}
+        return {"since": iso(since // 1_000_000), "calls": 7, "requests": 40, "identical": 4, "differ": 1, "other_policy": 2,
+                "changed": 1, "no_picture": 0, "differences": [one]}  # fmt: skip
+
     async def cluster_discover(self, actor: Actor, wanted: View) -> View:
         self._called("cluster_discover")
         if wanted["url"] and not (wanted["accept_host_key"] or wanted["host_keys"]):

@@ -22,11 +22,15 @@ from tidegrid.cli import (
     launching,
     money,
     network,
+    replay,
     secret,
     servers,
+    simulate,
     site_accounts,
     submit,
+    sweep,
     testbed,
+    trace,
     watch,
 )
 from tidegrid.domain.errors import TideError
@@ -40,7 +44,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (launching, network, incidents, servers, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed):
+for module in (launching, network, incidents, servers, replay, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed, trace, simulate, sweep):
     module.register(app)
 
 INTERRUPTED = 130

@@ -57,6 +57,11 @@ def point(text: str) -> str | None:
     return (datetime.now(UTC) - timedelta(seconds=ago)).isoformat()
 
 
+def date_of(unix: int | None) -> str:
+    """A day and a time of Unix seconds, on no zone's clock but UTC; '' for None."""
+    return "" if unix is None else datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 def pair(text: str, option: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
     if not sign or not name:

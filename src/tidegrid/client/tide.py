@@ -141,6 +141,10 @@ class Tide(Files, Operations):
         """command: drain, resume or dead."""
         return self._view("POST", f"/clusters/{quoted(name)}/{quoted(command)}")
 
+    def replay(self, *, since: str, limit: int = 1000) -> View:
+        """Decisions of placement since then (ISO 8601 with zone) made again from what was kept of them. For operators."""
+        return self._view("GET", "/decisions/replay", params={"since": since, "limit": limit})
+
     def servers(self) -> View:
         """items: servers with the roles they hold; free: roles that nobody holds. For operators."""
         return self._view("GET", "/servers")

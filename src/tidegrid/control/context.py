@@ -39,7 +39,8 @@ class Settings:
     are at least so far apart, whatever its document says; checkpoint_limit: bytes, what is larger stays at its site;
     checkpoint_last: how long a moving job waits for the last checkpoint of its broken run;
     orphan: how long a job that had started must be missing from complete answers of a controller that knows all its nodes before it
-    counts as ended; outlived: how long a cluster may hold an allocation whose application said that it ended,
+    counts as ended; keep_calls: how long what placement was asked is kept to be decided again, with the picture it saw;
+    keep_idle_calls: the same where nothing came of it; outlived: how long a cluster may hold an allocation whose application said that it ended,
     or of which no prologue was heard.
     """
 
@@ -65,6 +66,8 @@ class Settings:
     checkpoint_least: float = 10.0
     checkpoint_limit: int = 64 << 30
     checkpoint_last: float = 60.0
+    keep_calls: float = 30 * 86_400.0
+    keep_idle_calls: float = 86_400.0
 
 
 @dataclass

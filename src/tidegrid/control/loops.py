@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import Connection
 
 from tidegrid.connectors.contract import Connector, SiteRefused, SiteUnsure
-from tidegrid.control import intake
+from tidegrid.control import intake, replay
 from tidegrid.control.acting import Guarded, Held, acting
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
@@ -32,6 +32,8 @@ from tidegrid.domain.lease import SUBMIT, cluster_of, cluster_role
 from tidegrid.store import attempts, clusters, jobs
 
 log = structlog.get_logger(__name__)
+PRUNE_S = 3600.0  # seconds between two rounds of forgetting what need not be kept
+_PRUNE = "prune"
 SLOWEST = 2.0  # seconds between two looks at a cluster that does not answer
 
 
@@ -104,17 +106,19 @@ class Loops:
         """A lease was taken."""
         if held.role == SUBMIT:
             self._spawn(SUBMIT, held, self._submit_once, self.ctx.event("submit"), lambda: 0.5)
+            self._spawn(_PRUNE, held, lambda: replay.prune(self.ctx), self.ctx.event("prune"), lambda: PRUNE_S)
         elif (connector := self.ctx.connectors.get(cluster_of(held.role))) is not None:
             self._watch(connector, held)
 
     async def _ended(self, held: Held) -> None:
         """A lease was lost, or is about to be given up: returns when nothing here acts under it."""
-        task = self._tasks.pop(held.role, None)
+        names = (SUBMIT, _PRUNE) if held.role == SUBMIT else (held.role,)
+        tasks = [t for t in (self._tasks.pop(name, None) for name in names) if t is not None]
         cluster = cluster_of(held.role)
         self.contacts.pop(cluster, None)
-        if task is not None:
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if cluster:
             try:
                 async with asyncio.timeout(self.ctx.settings.server_lease / 3):

@@ -15,7 +15,7 @@ from tidegrid import ledger
 from tidegrid.catalog import document
 from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
-from tidegrid.control import accounts, failover, health, incidents, intake, network_file, servers, views
+from tidegrid.control import accounts, failover, health, incidents, intake, network_file, replay, servers, views
 from tidegrid.control.context import Context
 from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
@@ -345,6 +345,10 @@ class Platform(Settlement, SiteAccounts, Sites):
     async def servers(self, actor: Actor) -> View:
         """Who lives, and who holds what."""
         return await servers.overview(self.ctx)
+
+    async def replay(self, actor: Actor, *, since: int, limit: int) -> View:
+        """Decisions of placement made again from what was kept of them."""
+        return await replay.replay(self.ctx, since=since, limit=limit)
 
     async def incidents(
         self,

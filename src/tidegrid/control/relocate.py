@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection
 
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
-from tidegrid.control import health, incidents, intake
+from tidegrid.control import health, incidents, intake, replay
 from tidegrid.control.acting import acting
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
@@ -31,9 +31,8 @@ from tidegrid.domain.ranges import expand
 from tidegrid.scheduling.health import Condition, Sign, shown
 from tidegrid.scheduling.moving import Cause, Move, Waiting, verdict
 from tidegrid.scheduling.objective import lookup
-from tidegrid.scheduling.placement import Decision, Request
+from tidegrid.scheduling.record import Asked
 from tidegrid.scheduling.snapshot import Snapshot
-from tidegrid.scheduling.weighing import Batch as Weighing
 from tidegrid.store import attempts, clusters, decisions, jobs
 from tidegrid.store import health as healths
 
@@ -118,8 +117,9 @@ class Relocator:
             dataclasses.replace(q, excluded=(*q.excluded, *sorted(been.get(r["part_id"], set()) | {w.place})))
             for q, (r, w) in zip(plain, asked, strict=True)
         ]
-        chosen_here = await asyncio.to_thread(_alone, here, snapshot)
-        chosen_there = await asyncio.to_thread(self.picture.decide, there, snapshot)
+        stay, go = Asked(tuple(here), alone=True, k=1), Asked(tuple(there))
+        chosen_here = await asyncio.to_thread(stay.decide, snapshot)
+        chosen_there = await asyncio.to_thread(go.decide, snapshot)
         out = []
         for (row, w), spec, a, b in zip(asked, specs, chosen_here, chosen_there, strict=True):
             w = dataclasses.replace(
@@ -128,6 +128,13 @@ class Relocator:
             move = verdict(w, a.best, b.best, lookup(spec.objective, None), ctx.settings.moving)
             if move is not None:
                 out.append((row, move))
+        if out:
+
+            def keep(conn: Connection) -> None:
+                replay.keep(conn, ctx, stay, snapshot, chosen_here, why="here", acted=len(out))
+                replay.keep(conn, ctx, go, snapshot, chosen_there, why="elsewhere", acted=len(out))
+
+            await ctx.write(keep)
         return out
 
     # act -> commit ----------------------------------------------------------------------------------------------------
@@ -189,12 +196,6 @@ class Relocator:
         elif move.refused:
             health.note_refusal(conn, self.ctx, cluster, partition, move.refused)
         incidents.did(conn, self.ctx, cluster, partition, f"a waiting job placed anew: {move.cause}", moved=1)
-
-
-def _alone(requests: Sequence[Request], snapshot: Snapshot) -> list[Decision]:
-    """Each as if it were the only one."""
-    batch = Weighing(snapshot, None)
-    return [batch.decide(r, 1, charges=False) for r in requests]
 
 
 def _predicted(body: Mapping[str, Any] | None) -> float | None:

@@ -21,7 +21,7 @@ from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure, SubmitRequest
 from tidegrid.connectors.rooted import below, located
 from tidegrid.connectors.script import BATCH_FILE, COMMAND_FILE, CONTINUE_FILE, render_job
-from tidegrid.control import access, intake
+from tidegrid.control import access, intake, replay
 from tidegrid.control.acting import Held, acting
 from tidegrid.control.checkpoints import Checkpoints
 from tidegrid.control.context import Context
@@ -38,6 +38,7 @@ from tidegrid.domain.job import JobSpec
 from tidegrid.domain.lease import cluster_role
 from tidegrid.domain.ranges import expand
 from tidegrid.scheduling.placement import Decision, Refusal
+from tidegrid.scheduling.record import Asked
 from tidegrid.scheduling.snapshot import Snapshot
 from tidegrid.store import attempts, decisions, events, jobs
 from tidegrid.store.scope import Scope
@@ -82,9 +83,9 @@ class Submitter:
         if snapshot is None:
             return 0
         specs = [intake.spec_from(r) for r in rows]
-        requests = await self.picture.requests(rows, specs)
-        chosen = await asyncio.to_thread(self.picture.decide, requests, snapshot)
-        placing = asyncio.create_task(self._place(rows, specs, chosen))
+        asked = Asked(tuple(await self.picture.requests(rows, specs)))
+        chosen = await asyncio.to_thread(asked.decide, snapshot)
+        placing = asyncio.create_task(self._place(rows, specs, asked, chosen))
         self._sending[placing] = ""
         placing.add_done_callback(self._placed)
         # what is committed as ours to send has to be sent, also where placing is being given up this moment
@@ -95,11 +96,11 @@ class Submitter:
         if not task.cancelled():
             task.exception()  # whoever waits for it hears of it; nobody may
 
-    async def _place(self, rows: Sequence[Row], specs: Sequence[JobSpec], chosen: Sequence[Decision]) -> int:
+    async def _place(self, rows: Sequence[Row], specs: Sequence[JobSpec], asked: Asked, chosen: Sequence[Decision]) -> int:
         ctx = self.ctx
         created: set[int] = set()  # also by a run of the function that was undone
         try:
-            made = await ctx.write(lambda c: self._commit(c, rows, specs, chosen, created))
+            made = await ctx.write(lambda c: self._commit(c, rows, specs, asked, chosen, created))
         except BaseException:  # whether it was committed may be unknown: what was is nobody's to send now
             ctx.sending -= created
             raise
@@ -143,6 +144,7 @@ class Submitter:
         conn: Connection,
         rows: Sequence[Row],
         specs: Sequence[JobSpec],
+        asked: Asked,
         chosen: Sequence[Decision],
         created: set[int],
     ) -> list[tuple[Row, JobSpec, dict[str, Any], Held | None]]:
@@ -199,10 +201,11 @@ class Submitter:
             )  # fmt: skip
             made.append((row, spec, attempt, held))
         jobs.mark_placed(conn, [r["id"] for r, _, _, _ in made])
-        decisions.add(conn, why)
+        call = None
+        if self._snapshot is not None:
+            call = replay.keep(conn, ctx, asked, self._snapshot, chosen, why="place", acted=len(made))
+        decisions.add(conn, [{**row, "batch": call} for row in why])
         events.append_many(conn, notes)
-        if made and self._snapshot is not None:
-            decisions.keep_snapshot(conn, self._snapshot.revision, now, self._snapshot.to_bytes())
         refresh(conn, ctx, {r["job_id"] for r, _, _, _ in made}, now)
         return made
 

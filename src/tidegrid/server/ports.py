@@ -81,6 +81,10 @@ class Platform(Protocol):
         """items: servers with the roles they hold; free: roles that nobody holds."""
         ...
 
+    async def replay(self, actor: Actor, *, since: int, limit: int) -> View:
+        """since: µs; limit: calls of placement at most."""
+        ...
+
     async def cluster_discover(self, actor: Actor, wanted: View) -> View:
         """wanted: `bodies.DiscoverBody` as JSON values."""
         ...

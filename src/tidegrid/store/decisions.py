@@ -9,14 +9,14 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 
 from tidegrid.store import upsert
-from tidegrid.store.schema import decisions, snapshots
+from tidegrid.store.schema import decision_batches, decisions, snapshots
 from tidegrid.store.scope import Scope
 
 Row = dict[str, Any]
 
 
 def add(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows of {id, org_id, job_id, part_id, at, chosen, body, snapshot, policy}; a body that is no text becomes JSON."""
+    """Rows of {id, org_id, job_id, part_id, at, chosen, body, snapshot, policy, batch}; a body that is no text becomes JSON."""
     if rows:
         conn.execute(insert(decisions), [{**r, "body": _text(r["body"])} for r in rows])
 
@@ -51,9 +51,31 @@ def snapshot(conn: Connection, revision: str) -> bytes | None:
     return None if found is None else bytes(found)
 
 
-def prune_snapshots(conn: Connection, before: int) -> int:
-    """Drop snapshots older than `before`; how many."""
-    return conn.execute(delete(snapshots).where(snapshots.c.at < before)).rowcount
+def keep_batch(conn: Connection, row: Mapping[str, Any]) -> None:
+    """One call of placement: {id, at, why, snapshot, policy, requests, acted, asked, answer}."""
+    conn.execute(insert(decision_batches).values(**row))
+
+
+def batches(conn: Connection, *, since: int, after: int, limit: int) -> list[tuple[Row, bytes | None]]:
+    """Calls of placement of `since` or later with an id above `after`, oldest first, each with its snapshot's bytes."""
+    t = decision_batches
+    query = (
+        select(t, snapshots.c.body.label("picture"))
+        .outerjoin(snapshots, snapshots.c.revision == t.c.snapshot)
+        .where(t.c.at >= since, t.c.id > after)
+        .order_by(t.c.id)
+        .limit(limit)
+    )
+    return [({**r}, None if r["picture"] is None else bytes(r["picture"])) for r in conn.execute(query).mappings()]
+
+
+def prune(conn: Connection, *, before: int, idle_before: int) -> tuple[int, int]:
+    """Drop calls of placement older than `before`, those that led to nothing already when older than `idle_before`, and
+    snapshots that no call names any more; how many of each. The decisions themselves stay."""
+    t = decision_batches
+    gone = conn.execute(delete(t).where((t.c.at < before) | ((t.c.at < idle_before) & (t.c.acted == 0)))).rowcount
+    unnamed = select(t.c.snapshot).where(t.c.snapshot == snapshots.c.revision).exists()
+    return gone, conn.execute(delete(snapshots).where(snapshots.c.at < idle_before, ~unnamed)).rowcount
 
 
 def _text(body: Any) -> str:

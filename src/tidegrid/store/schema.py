@@ -401,8 +401,24 @@ decisions = Table(
     _text("body"),  # JSON: best candidates with their terms, counted refusals
     _text("snapshot"),  # revision
     _text("policy"),  # hash
+    _int("batch", None),  # the call of placement that it was part of
     ForeignKeyConstraint(["org_id", "job_id"], ["jobs.org_id", "jobs.id"]),
     Index("decisions_of_job", "job_id"),
+)
+
+decision_batches = Table(  # calls of placement, from which its decisions are made again; of no organisation
+    "decision_batches",
+    metadata,
+    _id(),
+    _int("at"),
+    _text("why"),  # place, here, elsewhere
+    _text("snapshot"),  # revision
+    _text("policy"),  # hash
+    _int("requests"),  # how many
+    _int("acted"),  # how many of them led to something
+    Column("asked", LargeBinary, nullable=False),
+    _text("answer"),  # SHA-256
+    Index("decision_batches_by_time", "at"),
 )
 
 snapshots = Table(

@@ -151,6 +151,23 @@ def test_failed_only_where_a_killed_controller_forgot_it() -> None:
     assert "ended_otherwise" not in kinds(run)
 
 
+def test_a_task_killed_before_it_could_say_that_it_ran_is_excused_by_its_record_alone() -> None:
+    """An array of two: task 1 ran, task 0 was launched by a controller that forgot it and killed it in its first instants."""
+    run: dict[str, Any] = {"witness": [], "jobs": [], "usage": [], "journals": [], "check": {"balanced": True}, "outages": []}
+    job(run, "a", "alpha", T0 + 20, 3, tasks=[0, 1], state="failed", attempts=["att-a"])
+    run["witness"] = [line.replace(" a 0 ", " a 1 ") for line in run["witness"]]
+    run["journals"][0]["task"] = run["usage"][0]["task"] = 1
+    early = (T0 + 1) * SECOND
+    killed = {**run["journals"][0], "task": 0, "started_us": early, "ended_us": early, "reason": "CANCELLED by 0"}
+    run["journals"].append(killed)
+    run["outages"] = [outage("alpha", "controller killed", T0 - 30, 10)]
+    assert kinds(run) >= {"ended_otherwise"}, "long after the kill nothing is excused"
+    run["outages"] = [outage("alpha", "controller killed", T0 - 8, 4)]
+    assert "ended_otherwise" not in kinds(run)
+    killed["reason"] = "COMPLETED"
+    assert "ended_otherwise" in kinds(run)
+
+
 def test_records_are_read_as_slurm_writes_them() -> None:
     sacct = (
         "4|2_1|COMPLETED|0:0|1795494455|1795494456|alpha1|1|tg-0sa\n"

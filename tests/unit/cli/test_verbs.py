@@ -278,6 +278,16 @@ def test_help_comes_without_the_heavy_libraries() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_decisions_that_come_out_otherwise_are_told_and_fail(tide: Tide) -> None:
+    status, out, _ = tide("replay", "--hours", "2", who="operator")
+    assert status == 1 and "4 gave the same answer" in out and "1 did not" in out and "555555555555" in out
+    assert "2 were decided by another policy; 1 of them" in out
+    status, out, _ = tide("replay", "--json", who="operator")
+    assert status == 1 and json.loads(out)["calls"] == 7
+    assert tide("replay")[0] == 4
+    assert tide("replay", "--limit", "0", who="operator")[0] == 2
+
+
 def test_servers_and_what_they_hold_are_listed_to_operators(tide: Tide) -> None:
     status, out, err = tide("server", "list", who="operator")
     assert status == 0 and "one-1" in out and "cluster:east" in out and "two-2" in out

@@ -110,9 +110,18 @@ def test_decisions_are_read_by_their_organisation(store: Store, ids: Ids) -> Non
     assert store.read_sync(lambda c: decisions.get(c, Scope(t.org_id + 1), 1)) is None
 
 
-def test_a_snapshot_is_kept_once_and_pruned_by_age(store: Store) -> None:
+def test_a_snapshot_is_kept_once_and_as_long_as_a_call_names_it(store: Store, ids: Ids) -> None:
     for body in (b"first", b"second"):
         store.write_sync(lambda c, b=body: decisions.keep_snapshot(c, "r1", T0, b))
+    store.write_sync(lambda c: decisions.keep_snapshot(c, "r2", T0, b"idle"))
     assert store.read_sync(lambda c: decisions.snapshot(c, "r1")) == b"first"
-    assert store.write_sync(lambda c: decisions.prune_snapshots(c, T0 + 1)) == 1
-    assert store.read_sync(lambda c: decisions.snapshot(c, "r1")) is None
+    call = {"why": "place", "policy": "p", "requests": 1, "asked": b"x", "answer": "y"}
+    for n, (revision, acted) in enumerate((("r1", 1), ("r2", 0))):
+        store.write_sync(lambda c, n=n, r=revision, a=acted: decisions.keep_batch(
+            c, {**call, "id": n + 1, "at": T0 + n, "snapshot": r, "acted": a}))  # fmt: skip
+    found = store.read_sync(lambda c: decisions.batches(c, since=T0, after=0, limit=9))
+    assert [(row["snapshot"], body) for row, body in found] == [("r1", b"first"), ("r2", b"idle")]
+    assert store.write_sync(lambda c: decisions.prune(c, before=T0, idle_before=T0 + 5)) == (1, 1)
+    assert store.read_sync(lambda c: decisions.snapshot(c, "r2")) is None
+    assert store.read_sync(lambda c: decisions.snapshot(c, "r1")) == b"first"
+    assert store.write_sync(lambda c: decisions.prune(c, before=T0 + 5, idle_before=T0 + 5)) == (1, 1)

@@ -6,7 +6,6 @@ Kernel source: plain Python over lists, or compiled over arrays.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from tidegrid.scheduling.kernel.layout import (
     AGEING,
@@ -30,6 +29,7 @@ from tidegrid.scheduling.kernel.layout import (
     WAITERS,
     WIDENESS,
     State,
+    Words,
     history_at,
     job_at,
     policy_at,
@@ -55,7 +55,7 @@ from tidegrid.scheduling.kernel.lines import (
 from tidegrid.scheduling.kernel.orders import FAIR, FCFS, MOVING, RESPONSE, response, score
 
 
-def size(st: State, s: int, need: Any, n: int) -> float:
+def size(st: State, s: int, need: Words, n: int) -> float:
     """Processors as the orders count them: of several kinds the dominant share, in units of the first."""
     largest = float(need[n])
     kinds = st.mem[KINDS]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+Words = Any  # int64[*], or a list of int
+Numbers = Any  # float64[*], or a list of float
 FOREVER = 1 << 60  # later than any time, small enough to add to
 
 # a job: when its wait began, the user's estimate, how long it will run (-1: not known, as live), its user (-1: not known); the rest is the
@@ -41,9 +43,9 @@ IN_QUEUE, SHORTEST_FIRST, SMALLEST_FIRST = 0, 1, 2  # FILL
 class State(NamedTuple):
     """job: int64, rows of jobs; mem: int64, everything else that is whole; num: float64, the rest."""
 
-    job: Any
-    mem: Any
-    num: Any
+    job: Words
+    mem: Words
+    num: Numbers
 
 
 def job_at(st: State, j: int) -> int:
@@ -67,7 +69,7 @@ def history_at(st: State, s: int, j: int) -> int:
     return int(st.mem[HISTORY] + user * PERSON)
 
 
-def within(need: Any, n: int, room: Any, r: int, kinds: int) -> bool:
+def within(need: Words, n: int, room: Words, r: int, kinds: int) -> bool:
     """Whether need[n:] is at most room[r:] in every kind."""
     if need[n] > room[r]:
         return False

@@ -10,7 +10,7 @@ lists, or compiled over arrays.
 
 from __future__ import annotations
 
-from typing import Any
+from tidegrid.scheduling.kernel.layout import Numbers, Words
 
 B = 32  # slots of a block
 
@@ -26,12 +26,12 @@ JOB, TIME, SINCE, SEQ = 0, 1, 2, 3
 FEW = 2  # words of a running job's slot beside its needs, at most
 
 
-def first(m: Any, p: int, line: int) -> int:
+def first(m: Words, p: int, line: int) -> int:
     """The line's first block, -1 where it is empty."""
     return int(m[p + LINES + 2 * line])
 
 
-def _new_block(m: Any, p: int, line: int, before: int, after: int) -> int:
+def _new_block(m: Words, p: int, line: int, before: int, after: int) -> int:
     """An empty block between two blocks of a line (-1: the line's end)."""
     row, blocks = m[p + ROW], m[p + BLOCKS]
     b = m[p + FREE]
@@ -58,7 +58,7 @@ def _new_block(m: Any, p: int, line: int, before: int, after: int) -> int:
     return int(b)
 
 
-def _drop_block(m: Any, p: int, line: int, b: int) -> None:
+def _drop_block(m: Words, p: int, line: int, b: int) -> None:
     row, blocks = m[p + ROW], m[p + BLOCKS]
     before, after = m[blocks + b * row + PREV], m[blocks + b * row + NEXT]
     if before >= 0:
@@ -73,15 +73,24 @@ def _drop_block(m: Any, p: int, line: int, b: int) -> None:
     m[p + FREE] = b
 
 
-def _copy(m: Any, f: Any, p: int, source: int, target: int) -> None:
-    w, keys = m[p + WIDTH], m[p + KEYS]
-    f[keys + target] = f[keys + source]
-    a, z = m[p + SLOTS] + source * w, m[p + SLOTS] + target * w
-    for k in range(w):
-        m[z + k] = m[a + k]
+def _move(m: Words, f: Numbers, p: int, source: int, target: int, count: int) -> None:
+    """Copy `count` slots from `source` on to `target` on, also where the two overlap."""
+    w, keys, slots = m[p + WIDTH], m[p + KEYS], m[p + SLOTS]
+    if source >= target:
+        for x in range(keys + source, keys + source + count):
+            f[x - source + target] = f[x]
+        by = (source - target) * w
+        for x in range(slots + source * w, slots + (source + count) * w):
+            m[x - by] = m[x]
+    else:
+        for x in range(keys + source + count - 1, keys + source - 1, -1):
+            f[x - source + target] = f[x]
+        by = (target - source) * w
+        for x in range(slots + (source + count) * w - 1, slots + source * w - 1, -1):
+            m[x + by] = m[x]
 
 
-def _later(m: Any, f: Any, p: int, slot: int, key: float, seq: int) -> bool:
+def _later(m: Words, f: Numbers, p: int, slot: int, key: float, seq: int) -> bool:
     """Whether a slot's job comes after one of this key and place among arrivals (-1: any)."""
     other = f[m[p + KEYS] + slot]
     if other != key:
@@ -90,7 +99,7 @@ def _later(m: Any, f: Any, p: int, slot: int, key: float, seq: int) -> bool:
 
 
 def put(
-    m: Any, f: Any, p: int, line: int, key: float, job: int, time: int, since: int, seq: int, need: Any, at: int
+    m: Words, f: Numbers, p: int, line: int, key: float, job: int, time: int, since: int, seq: int, need: Words, at: int
 ) -> None:
     """Add a job in its order. need: its needs are need[at : at + kinds]; time, since, seq: of waiting jobs, -1 of running ones."""
     w, row, blocks, kinds = m[p + WIDTH], m[p + ROW], m[p + BLOCKS], m[p + KINDS]
@@ -105,8 +114,8 @@ def put(
     count = m[blocks + b * row + COUNT]
     i = int(b * B + count)
     while i > b * B and _later(m, f, p, i - 1, key, seq):
-        _copy(m, f, p, i - 1, i)
         i -= 1
+    _move(m, f, p, i, i + 1, b * B + count - i)
     f[m[p + KEYS] + i] = key
     s = m[p + SLOTS] + i * w
     m[s] = job
@@ -121,7 +130,7 @@ def put(
     m[blocks + b * row + BARREN] = -1
 
 
-def _count_in(m: Any, p: int, b: int, s: int, alone: bool) -> None:
+def _count_in(m: Words, p: int, b: int, s: int, alone: bool) -> None:
     """Bring the block's figures up to date with a job that came into the slot at s."""
     w, kinds, at = m[p + WIDTH], m[p + KINDS], m[p + BLOCKS] + b * m[p + ROW]
     if w > FEW + kinds:
@@ -143,15 +152,14 @@ def _count_in(m: Any, p: int, b: int, s: int, alone: bool) -> None:
             m[at + FIGURE + k] = n
 
 
-def _room(m: Any, f: Any, p: int, line: int, b: int, key: float, seq: int) -> int:
+def _room(m: Words, f: Numbers, p: int, line: int, b: int, key: float, seq: int) -> int:
     """Where a full block `b` would take the job: a new block behind it, or the half of it that comes out right."""
     row, blocks = m[p + ROW], m[p + BLOCKS]
     fresh = _new_block(m, p, line, b, int(m[blocks + b * row + NEXT]))
     if not _later(m, f, p, b * B + B - 1, key, seq):
         return fresh  # it comes after all of them: mostly a line that grows at its end, whose blocks stay full
     half = B // 2
-    for i in range(half):
-        _copy(m, f, p, b * B + half + i, fresh * B + i)
+    _move(m, f, p, b * B + half, fresh * B, half)
     m[blocks + b * row + COUNT] = half
     m[blocks + fresh * row + COUNT] = half
     summarise(m, p, b)
@@ -159,13 +167,13 @@ def _room(m: Any, f: Any, p: int, line: int, b: int, key: float, seq: int) -> in
     return b if _later(m, f, p, fresh * B, key, seq) else fresh
 
 
-def summarise(m: Any, p: int, b: int) -> None:
+def summarise(m: Words, p: int, b: int) -> None:
     """Make a block's figures exact."""
     for i in range(m[m[p + BLOCKS] + b * m[p + ROW] + COUNT]):
         _count_in(m, p, b, m[p + SLOTS] + (b * B + i) * m[p + WIDTH], i == 0)
 
 
-def take(m: Any, f: Any, p: int, line: int, b: int, i: int) -> int:
+def take(m: Words, f: Numbers, p: int, line: int, b: int, i: int) -> int:
     """Remove slot i of block b. Returns where in `b` the job behind it now is, -1 where the block is gone.
 
     The figures of a block of waiting jobs stay bounds, and become exact when a scan asks for it (STALE).
@@ -182,8 +190,7 @@ def take(m: Any, f: Any, p: int, line: int, b: int, i: int) -> int:
         s = m[p + SLOTS] + (b * B + i + 1) * w - kinds
         for k in range(kinds):
             m[at + FIGURE + k] -= m[s + k]
-    for j in range(b * B + i, b * B + count):
-        _copy(m, f, p, j + 1, j)
+    _move(m, f, p, b * B + i + 1, b * B + i, count - i)
     m[at + COUNT] = count
     if 2 * count <= B // 2:
         after, before = int(m[at + NEXT]), int(m[at + PREV])
@@ -194,17 +201,15 @@ def take(m: Any, f: Any, p: int, line: int, b: int, i: int) -> int:
     return i
 
 
-def _join(m: Any, f: Any, p: int, line: int, b: int, other: int, front: bool) -> int:
+def _join(m: Words, f: Numbers, p: int, line: int, b: int, other: int, front: bool) -> int:
     """Move what a neighbour holds to the front or the end of b; how many those were."""
     row, blocks = m[p + ROW], m[p + BLOCKS]
     count, more = int(m[blocks + b * row + COUNT]), int(m[blocks + other * row + COUNT])
     to = b * B + count
     if front:
         to = b * B
-        for i in range(count - 1, -1, -1):
-            _copy(m, f, p, b * B + i, b * B + more + i)
-    for i in range(more):
-        _copy(m, f, p, other * B + i, to + i)
+        _move(m, f, p, to, to + more, count)
+    _move(m, f, p, other * B, to, more)
     m[blocks + b * row + COUNT] = count + more
     m[blocks + b * row + BARREN] = -1
     _drop_block(m, p, line, other)
@@ -212,7 +217,7 @@ def _join(m: Any, f: Any, p: int, line: int, b: int, other: int, front: bool) ->
     return more
 
 
-def find(m: Any, f: Any, p: int, line: int, key: float, job: int) -> int:
+def find(m: Words, f: Numbers, p: int, line: int, key: float, job: int) -> int:
     """The slot of a job by its key, -1 where the line has none such."""
     w, row, blocks, slots, keys = m[p + WIDTH], m[p + ROW], m[p + BLOCKS], m[p + SLOTS], m[p + KEYS]
     b = int(m[p + LINES + 2 * line])

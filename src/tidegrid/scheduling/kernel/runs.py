@@ -10,7 +10,6 @@ Kernel source: plain Python over lists, or compiled over arrays.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from tidegrid.scheduling.kernel.layout import (
     BEFORE,
@@ -28,6 +27,7 @@ from tidegrid.scheduling.kernel.layout import (
     SEEN,
     SHORTENED,
     USER,
+    Numbers,
     State,
     history_at,
     job_at,
@@ -83,7 +83,7 @@ def _alike(st: State, h: int, policy: int, at: int) -> float:
     return float(st.num[policy + SHORTENED] * math.exp(product / total))
 
 
-def _quantile(values: Any, at: int, n: int, q: float) -> float:
+def _quantile(values: Numbers, at: int, n: int, q: float) -> float:
     """The smallest of n values that at least a share q of them do not exceed."""
     wanted = int(q * n)
     if wanted < q * n:

@@ -3,6 +3,7 @@
 from tidegrid.server.routes import (
     accounts,
     catalog,
+    decisions,
     discovery,
     events,
     files,
@@ -16,7 +17,7 @@ from tidegrid.server.routes import (
 )
 
 ROUTERS = (
-    health.router, jobs.router, files.router, catalog.router, discovery.router, network.router, incidents.router, servers.router, money.router, events.router, accounts.router,
+    health.router, jobs.router, files.router, catalog.router, discovery.router, network.router, incidents.router, servers.router, decisions.router, money.router, events.router, accounts.router,
     site_accounts.router,
 )  # fmt: skip
 PREFIX = "/api/v1"

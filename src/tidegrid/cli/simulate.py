@@ -1,0 +1,78 @@
+"""simulate: logs of jobs through a policy of the queue. No server is asked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tidegrid.cli.context import Json
+
+_WINDOW = re.compile(r"^(\d+):(\d+)$")
+_SHOWN = ("jobs", "mean_wait", "p95_wait", "max_wait", "mean_bounded_slowdown", "p95_bounded_slowdown", "utilisation", "seconds")
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(simulate)
+
+
+def simulate(
+    log: Annotated[list[Path], typer.Argument(metavar="LOG...", help="Logs, as `tide trace info` reads them.", show_default=False)],
+    policy: Annotated[str, typer.Option("--policy", "-p", help="Of the queue: default, easy, fcfs, conservative, sjf, saf, wfp3, f1 to f4 ...", metavar="NAME")] = "default",
+    clairvoyant: Annotated[bool, typer.Option("--clairvoyant", help="It knows run times beforehand.")] = False,
+    processors: Annotated[list[int] | None, typer.Option("--processors", min=1, help="One a log, in order [the headers'].", metavar="N", show_default=False)] = None,
+    kill: Annotated[bool, typer.Option("--kill/--no-kill", help="Jobs end at their estimates.")] = True,
+    window: Annotated[list[str] | None, typer.Option("--window", help="Only JOBS jobs from the FIRST on, from an empty machine. Repeatable: means over all.", metavar="FIRST:JOBS", show_default=False)] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend logs that are not right instead of refusing them.")] = False,
+    json: Json = False,
+) -> None:
+    """Simulate logs, each on its own machine: waits, bounded slowdowns, utilisation. --json: an object a line and log."""
+    from tidegrid.cli import context, show
+    from tidegrid.domain.errors import InvalidInput
+    from tidegrid.lab import replaying, simulating
+
+    how = replaying.policy(policy, knowing=clairvoyant)
+    given = processors or []
+    if len(given) > len(log):
+        raise InvalidInput("simulate.processors", f"--processors is given {len(given)} times for {len(log)} logs", hint="give it once a log, in their order")
+    windows = [_window(text) for text in window or ()]
+    if replaying.compiled() is None:
+        context.note("numba is not installed: the same policy runs as plain Python, much slower; pip install 'tidegrid[lab]'")
+    rows: list[dict[str, Any]] = []
+    for i, path in enumerate(log):
+        n = given[i] if i < len(given) else None
+        found = {"log": str(path), "policy": policy, "clairvoyant": clairvoyant,
+                 **simulating.simulate(path, how, processors=n, kill=kill, windows=windows, repair=repair)}  # fmt: skip
+        if json:
+            _line(found)
+        rows.append(found)
+    if not json:
+        show.table(["log", *(name.replace("_", " ") for name in _SHOWN)], [[Path(r["log"]).name, *(_cell(n, r[n]) for n in _SHOWN)] for r in rows],
+                   right=[name.replace("_", " ") for name in _SHOWN])  # fmt: skip
+
+
+def _line(value: dict[str, Any]) -> None:
+    import json
+
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def _window(text: str) -> tuple[int, int]:
+    from tidegrid.domain.errors import InvalidInput
+
+    found = _WINDOW.match(text)
+    if found is None or int(found[2]) < 1:
+        raise InvalidInput("simulate.window", f"--window {text!r} is no window", hint="write FIRST:JOBS, as 0:1024")
+    return int(found[1]), int(found[2])
+
+
+def _cell(name: str, value: Any) -> str:
+    from tidegrid.cli import show
+
+    if name in ("mean_wait", "p95_wait", "max_wait"):
+        return show.seconds(value)
+    if name == "seconds":
+        return f"{value:.2f}s"
+    return f"{value:,}" if name == "jobs" else f"{value:.3f}" if name == "utilisation" else f"{value:,.1f}"
