@@ -8,6 +8,7 @@ from typing import Any
 from tidegrid.scheduling.kernel.policy import Policy
 
 Job = dict[str, Any]
+MOVING = ("wfp3", "unicef", "xfactor", "fair", "response")
 STEPS = [60, 300, 900, 1800, 3600, *(7200 * 2**i for i in range(9))]
 
 
@@ -114,7 +115,7 @@ class Site:
     def end(self, job: Job) -> None:
         self.running.remove(job)
         self.past.setdefault(job["user"], []).append((job["run"], job["estimate"]))
-        if self.policy.predictor == "alike":
+        if self.policy.predictor == "alike" and self.policy.fill == "queue" and self.policy.order in MOVING:
             for other in self.waiting:
                 other["planned"] = self.planned(other)
         if self.policy.order == "fair":

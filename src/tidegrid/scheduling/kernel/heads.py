@@ -76,7 +76,8 @@ def usage_of(st: State, s: int, j: int, now: int) -> float:
     return float(st.num[h + USAGE] * math.exp(-math.log(2.0) * max(aged, 0.0)))
 
 
-def _score(st: State, s: int, j: int, now: int) -> float:
+def score_of(st: State, s: int, j: int, now: int) -> float:
+    """By the site's order, now: the lowest comes first."""
     row = job_at(st, j)
     order = int(st.num[policy_at(st, s) + ORDER])
     time = int(st.job[row + ESTIMATE])
@@ -99,7 +100,7 @@ def key_of(st: State, s: int, j: int) -> float:
     fill = st.num[policy_at(st, s) + FILL]
     if fill == IN_QUEUE:
         if st.num[policy_at(st, s) + ORDER] < MOVING:
-            return _score(st, s, j, 0)
+            return score_of(st, s, j, 0)
         return float(st.job[row + SUBMIT])
     if fill == SHORTEST_FIRST:
         return float(st.job[row + PLANNED])
@@ -116,17 +117,6 @@ def needs_at(st: State, slot: int) -> int:
     """Where a waiting slot's needs begin."""
     p = st.mem[WAITERS]
     return int(st.mem[p + SLOTS] + (slot + 1) * st.mem[p + WIDTH] - st.mem[KINDS])
-
-
-def pick(st: State, s: int, now: int, best: int, slot: int) -> int:
-    """Of two waiting slots the one that comes first; best: -1 for none."""
-    if best < 0:
-        return slot
-    a, b = slot_at(st, best), slot_at(st, slot)
-    x, y = _score(st, s, int(st.mem[a + JOB]), now), _score(st, s, int(st.mem[b + JOB]), now)
-    if y < x or (y == x and st.mem[b + SEQ] < st.mem[a + SEQ]):
-        return slot
-    return best
 
 
 def possible(st: State, s: int, slot: int) -> bool:
@@ -156,7 +146,7 @@ def choose_head(st: State, s: int, now: int) -> int:
                 if not moving:
                     return int(slot)
                 a = slot_at(st, slot)
-                x, q = _score(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
+                x, q = score_of(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
                 if best < 0 or x < lowest or (x == lowest and q < seq):
                     best, lowest, seq = int(slot), x, q
         b = int(m[blocks + b * row + NEXT])
