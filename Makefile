@@ -1,6 +1,6 @@
 # `make` lists what there is. Everything runs in .venv, which tools/setup.sh makes from constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-slurm test test-real chaos chaos-slurm bench bench-slurm lint setup pin clean
+.PHONY: help demo demo-slurm test test-real oracles chaos chaos-slurm bench bench-slurm lint setup pin clean
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
@@ -32,6 +32,10 @@ test-real: ## the tests against real PostgreSQL, Slurm, ssh and MPI applications
 	@sh tools/setup.sh dev
 	@sh tools/real.sh
 	@TIDEGRID_NO_SKIP=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -m "real" $(ARGS)
+
+oracles: ## simulated schedules against published and stored ones, on the logs below TIDEGRID_TRACES (about a minute)
+	@sh tools/setup.sh dev
+	@$(PY) -m pytest -n 0 tests/oracles $(ARGS)
 
 chaos: ## 1,000 jobs while servers and supervisors are killed, on SQLite and PostgreSQL, and the control; reports in reports/
 	@sh tools/setup.sh dev
