@@ -1,6 +1,6 @@
 # `make` lists what there is. Everything runs in .venv, which tools/setup.sh makes from constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-slurm test test-real oracles chaos chaos-slurm bench bench-slurm lint setup pin clean
+.PHONY: help demo demo-slurm test test-real oracles chaos chaos-slurm bench bench-slurm bench-quality lint setup pin clean
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
@@ -57,6 +57,10 @@ bench-slurm: ## real Slurm clusters: against a plain sbatch loop, and how soon a
 	@sh tools/setup.sh dev
 	@sh tools/real.sh
 	@$(PY) -m benchmarks --real --report reports/bench-slurm.json $(ARGS)
+
+bench-quality: ## the default policy against the baseline, cross-validated, on the logs below TIDEGRID_TRACES (minutes); report in reports/
+	@sh tools/setup.sh dev
+	@$(PY) -m benchmarks quality --report reports/bench-quality.json $(ARGS)
 
 lint: ## ruff, mypy, and who may import whom
 	@sh tools/setup.sh dev

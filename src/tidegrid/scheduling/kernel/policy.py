@@ -51,8 +51,8 @@ class Policy:
     sure: bool = False
     patience_s: float = 14_400.0
     ageing: float = 1.5
-    wideness: float = 0.75
-    own_word: float = 2.0
+    wideness: float = 1.0
+    own_word: float = 4.0
     fading: float = 0.9
     other_estimate: float = 0.5
     shortened: float = 0.75
