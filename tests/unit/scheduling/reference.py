@@ -59,7 +59,7 @@ class Site:
             w = weight * (1.0 if asked == estimate else p.other_estimate)
             total, product = total + w, product + w * math.log(max(ran / max(asked, 1) * max(asked, 1), 1.0))
             weight *= p.fading
-        return p.shortened * math.exp(product / total)
+        return math.exp(product / total)
 
     def enter(self, job: Job) -> None:
         job["planned"], job["seq"] = self.planned(job), self.arrived
