@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks.calibration import calibrate
 
-NAMES = ("placement", "store", "reconcile")
-REAL = ("slurm", "failover")  # on the test-bed
+NAMES = ("placement", "store", "reconcile", "traces")
+REAL = ("slurm", "failover", "steering")  # on the test-bed
 LOGS = ("quality",)  # on the logs in TIDEGRID_TRACES; by name only, it takes minutes
 
 

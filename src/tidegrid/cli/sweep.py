@@ -10,7 +10,7 @@ import typer
 
 from tidegrid.cli.context import Json
 
-_POLICIES = ("easy", "wfp3-last2")
+_POLICIES = ("easy", "default")
 
 
 def register(app: typer.Typer) -> None:
@@ -20,11 +20,13 @@ def register(app: typer.Typer) -> None:
 def sweep(
     log: Annotated[list[Path], typer.Argument(metavar="LOG...", help="Logs, as `tide trace info` reads them.", show_default=False)],
     out: Annotated[Path, typer.Option("-o", "--out", help="Directory of the results; what is finished there is not done again.", metavar="DIR", show_default=False)],
-    policy: Annotated[list[str] | None, typer.Option("--policy", "-p", help="Repeatable; the first is compared with [easy, wfp3-last2].", metavar="NAME", show_default=False)] = None,
+    policy: Annotated[list[str] | None, typer.Option("--policy", "-p", help="Repeatable; the first is compared with [easy, default; with --network easy].", metavar="NAME", show_default=False)] = None,
     clairvoyant: Annotated[bool, typer.Option("--clairvoyant", help="Each policy also knowing run times beforehand.")] = False,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="How often: first as logged, then with submit times shaken.", metavar="N")] = 1,
     shake: Annotated[int, typer.Option(min=0, help="By how many seconds they are shaken at most.", metavar="S")] = 300,
     load: Annotated[list[float] | None, typer.Option("--load", help="Submit times drawn together or apart to this load. Repeatable.", metavar="L", show_default=False)] = None,
+    network: Annotated[list[str] | None, typer.Option("--network", help="The logs as the sites of one network, under this policy of its broker: home, earliest, tide, tide-fair ... Repeatable.", metavar="NAME", show_default=False)] = None,
+    days: Annotated[int | None, typer.Option("--days", min=1, help="Only so many days of each log.", metavar="N", show_default=False)] = None,
     processors: Annotated[list[int] | None, typer.Option("--processors", min=1, help="One a log, in order [the headers'].", metavar="N", show_default=False)] = None,
     workers: Annotated[int, typer.Option(min=0, max=256, help="Processes; 0: as many as there are cores.", metavar="N")] = 0,
     repair: Annotated[bool, typer.Option("--repair", help="Mend logs that are not right instead of refusing them.")] = False,
@@ -38,8 +40,8 @@ def sweep(
     from tidegrid.lab import report, standings
     from tidegrid.lab import sweep as lab
 
-    policies = list(dict.fromkeys(policy or _POLICIES))
-    runs = lab.plan(log, policies, processors=processors or (), clairvoyant=clairvoyant, seeds=seeds, loads=load or (), shake_s=shake, repair=repair)
+    policies = list(dict.fromkeys(policy or (_POLICIES[:1] if network else _POLICIES)))
+    runs = lab.plan(log, policies, networks=list(dict.fromkeys(network or ())), days=days, processors=processors or (), clairvoyant=clairvoyant, seeds=seeds, loads=load or (), shake_s=shake, repair=repair)
     labels = list(dict.fromkeys(run.label for run in runs))
     quiet = json or not sys.stderr.isatty()
     done: list[dict[str, Any]] = []

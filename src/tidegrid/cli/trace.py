@@ -44,17 +44,20 @@ def convert(
     log: Log,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write; .gz packs it.", show_default=False)],
     to: Annotated[str, typer.Option("--to", help="swf, parquet or csv [what OUT's name says].", metavar="FORMAT", show_default=False)] = "",
+    partition: Annotated[list[str] | None, typer.Option("--partition", help="Only jobs of this partition, by its name or number. Repeatable.", metavar="NAME", show_default=False)] = None,
     form: From = "",
     repair: Repair = False,
     processors: Processors = None,
     json: Json = False,
 ) -> None:
-    """Write a log in another format; --repair also mends it."""
+    """Write a log in another format; --repair also mends it, --partition takes a part of it."""
     from tidegrid.cli import context, show
     from tidegrid.lab import logs
 
     to = to or logs.form_of(out)
     trace = logs.load(log, form=form, repair=repair, processors=processors)
+    if partition:
+        trace = logs.of_partitions(trace, partition)
     count = logs.save(out, [trace], to)
     found = {"log": str(log), "out": str(out), "format": to, "jobs": count, "bytes": out.stat().st_size, "repairs": dict(trace.repairs)}
     if json:
@@ -70,6 +73,7 @@ def generate(
     processors: Annotated[int | None, typer.Option(min=1, help="Of the machine, or of the whole network [256, or 1,024 a partition].", metavar="P", show_default=False)] = None,
     load: Annotated[float | None, typer.Option(help="Work asked for over what there is [lublin: as published; network: 0.7].", metavar="L", show_default=False)] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same log.", metavar="S")] = 1,
+    widest: Annotated[int, typer.Option(min=0, help="lublin: processors of the widest job; 0: the machine, as published.", metavar="N")] = 0,
     partitions: Annotated[int, typer.Option(min=1, max=100_000, help="Of a network.", metavar="N")] = 8,
     gpu_part: Annotated[float, typer.Option(min=0, max=1, help="Part of a network's partitions that have GPUs.", metavar="PART")] = 0.2,
     start: Annotated[str, typer.Option(help="The log's first day.", metavar="DATE")] = "2026-01-01",
@@ -84,7 +88,7 @@ def generate(
     if model not in ("lublin", "network"):
         raise InvalidInput("trace.model", f"there is no model {model!r}", hint="give lublin or network")
     if model == "lublin":
-        found = generating.lublin_log(out, jobs=jobs, processors=processors or 256, load=load, seed=seed, start=start)
+        found = generating.lublin_log(out, jobs=jobs, processors=processors or 256, load=load, seed=seed, start=start, widest=widest)
     else:
         found = generating.network_log(out, jobs=jobs, processors=processors or 1024 * partitions, load=0.7 if load is None else load, seed=seed,
                                        partitions=partitions, gpu_part=gpu_part, start=start, progress=not json)  # fmt: skip

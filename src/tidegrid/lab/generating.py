@@ -18,10 +18,10 @@ from tidegrid.simulation.traces.trace import Trace
 from tidegrid.simulation.traces.worldwide import network
 
 
-def lublin_log(out: Path, *, jobs: int, processors: int, load: float | None, seed: int, start: str) -> dict[str, Any]:
+def lublin_log(out: Path, *, jobs: int, processors: int, load: float | None, seed: int, start: str, widest: int = 0) -> dict[str, Any]:
     """One machine's log. Raises InvalidInput `trace.generate`."""
     rng = np.random.Generator(np.random.PCG64(seed))
-    trace = lublin.generate(rng, jobs, processors, load, start=_midnight(start))
+    trace = lublin.generate(rng, jobs, processors, load, widest=widest, start=_midnight(start))
     told = _Told()
     logs.save(out, told.through([_seeded(trace, "lublin", seed)]))
     return {"model": "lublin", "seed": seed, "out": str(out), "processors": processors, **told.figures(processors)}

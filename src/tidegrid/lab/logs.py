@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +49,19 @@ def machines(path: Path) -> tuple[Group, ...]:
         if beside.is_file():
             return read_machines(beside.read_bytes())
     return ()
+
+
+def of_partitions(trace: Trace, wanted: Sequence[str]) -> Trace:
+    """The jobs of some partitions, by name or number; the machine is no longer the whole one's. Raises InvalidInput `trace.partition`."""
+    names = trace.labels.get("partition", {})
+    there = {names.get(code, str(code)): code for code in np.unique(trace.partition).tolist() if code >= 0}
+    missing = [name for name in wanted if name not in there and not (name.isdigit() and int(name) in there.values())]
+    if missing:
+        raise InvalidInput("trace.partition", f"no job ran in a partition {missing[0]!r}", hint=f"there are {', '.join(list(there)[:30]) or 'none'}")
+    codes = [there[name] if name in there else int(name) for name in wanted]
+    labels = {**trace.labels, **({"partition": {c: n for c, n in names.items() if c in codes}} if names else {})}
+    header = replace(trace.header, processors=None, nodes=None)
+    return replace(trace.take(np.isin(trace.partition, codes)), header=header, labels=labels)
 
 
 def save(path: Path, traces: Iterable[Trace], form: str = "", *, jobs: int | None = None) -> int:

@@ -79,8 +79,9 @@ def days(seconds: float, at: float, to: float, start: int | None, name: str = ""
              365.25 * 86400, 730.5 * 86400, 5 * 365.25 * 86400]  # fmt: skip
     step = next((s for s in steps if span / s <= 8), steps[-1])
     ticks = []
-    for i in range(int(span / step) + 1):
-        t = i * step
+    first = float(-start % min(step, 86400)) if start is not None else 0.0  # at midnight, or at a round hour
+    for i in range(int((span - first) / step) + 1 if span >= first else 0):
+        t = first + i * step
         if start is not None:
             text = datetime.fromtimestamp(start + t, UTC).strftime("%m-%d %H:%M" if step < 86400 else "%Y-%m-%d")
         else:
@@ -95,7 +96,8 @@ def frame(x: Axis, y: Axis, inside: str, *, width: int = W, height: int = H, lab
     for value, text in y.ticks:
         out.append(f'<path class="grid" d="M{x.at} {y(value)}H{x.to}"/><text class="tick" text-anchor="end" x="{x.at - 6}" y="{y(value) + 3.5}">{escape(text)}</text>')
     for value, text in x.ticks:
-        out.append(f'<path class="grid" d="M{x(value)} {y.at}V{y.to}"/><text class="tick" text-anchor="middle" x="{x(value)}" y="{y.at + 15}">{escape(text)}</text>')
+        anchor = "end" if width > W and x(value) > x.to - 20 else "middle"
+        out.append(f'<path class="grid" d="M{x(value)} {y.at}V{y.to}"/><text class="tick" text-anchor="{anchor}" x="{x(value)}" y="{y.at + 15}">{escape(text)}</text>')
     out.append(inside)
     out.append(f'<path class="axis" d="M{x.at} {y.to}V{y.at}H{x.to}"/>')
     if x.name:
@@ -124,10 +126,11 @@ def tail(values: Sequence[float], quantiles: Sequence[float], least: float) -> l
     return [(least, max(1 - start, 1e-4)), *rest]
 
 
-def area(busy: Sequence[float], waiting: Sequence[float], processors: int, x: Axis, step: float, style: int, *, most: float, label: str, height: int = 150) -> str:
-    """How much of the machine is busy, over time; beneath, how many times the machine is waited for, up to `most`."""
+def area(busy: Sequence[float], waiting: Sequence[float], processors: int, x: Axis, step: float, style: int, *, label: str, height: int = 150) -> str:
+    """How much of the machine is busy, over time; beneath, how many times the machine is waited for, on a scale of its own."""
     middle, foot = 92.0, height - 30.0
     up = Axis(0, 1, middle - 8, 8, False, [(0, "0"), (0.5, "50%"), (1, "100%")], "")
+    most = max(1.0, max(waiting, default=0) / processors)
     down = Axis(0, most, foot, middle + 4, False, [(most, f"{most:.1f}×")], "")
     out = [f'<svg viewBox="0 0 940 {height}" role="img" aria-label="{escape(label)}">']
     for axis in (up, down):

@@ -25,7 +25,8 @@ def policy(name: str, *, knowing: bool = False) -> Policy:
 def schedule(k: Trace, how: Policy) -> tuple[Schedule, float]:
     """(jobs with their starts, seconds the kernel took) of a log under convention K, compiled where numba is there."""
     processors = int(k.header.processors or k.processors.max())
-    user = np.where(k.user < 0, -1, np.unique(k.user, return_inverse=True)[1])  # nobody known is no user
+    names, user = np.unique(k.user, return_inverse=True)
+    user = user - int((names < 0).sum())  # who is not known (-1) has no history
     jobs = build.table(k.submit, k.estimate, k.run, k.processors, user)
     kernel = compiled()
     state = build.build(jobs, np.array([[processors]]), [how], users=max(1, int(user.max()) + 1), compiled=kernel is not None)

@@ -57,13 +57,13 @@ def _log(name: str, outcomes: Sequence[Mapping[str, Any]], found: Sequence[Mappi
     rivals = [label for label in policies if not label.endswith(KNOWING)]
     by_label = {label: next((o for o in plain if o["label"] == label), None) for label in rivals}
     start = plain[0].get("start")
-    most = max([1.0, *(max(o["time"]["waiting"]) / o["time"]["processors"] for o in by_label.values() if o)])
+    span = max(o["time"]["step"] * len(o["time"]["busy"]) for o in plain)
     return {
         "name": name, "groups": [_best(g) for g in groups], "load": shown["load"], "offered": shown["offered_load"],
         "wait": _tails(drawn, styles, "wait"), "slowdown": _tails(drawn, styles, "slowdown"), "loads": _loads(groups, styles),
-        "time": [{"label": label, "style": styles[label], "svg": _time(o, styles[label], start, most)} for label, o in by_label.items() if o],
+        "time": [{"label": label, "style": styles[label], "svg": _time(o, styles[label], start, span)} for label, o in by_label.items() if o],
         "gantt": [{"label": label, "style": styles[label], "svg": _gantt(o, start), "jobs": o["gantt"]["jobs"]} for label, o in by_label.items() if o],
-        "window": plain[0]["window"], "sites": [s for o in plain if "sites" in o for s in [_sites(o)]],
+        "window": plain[0]["window"], "sites": [_sites(o) for o in by_label.values() if o and any(s["alone"] != s["network"] for s in o.get("sites", ()))],
     }  # fmt: skip
 
 
@@ -98,10 +98,10 @@ def _loads(groups: Sequence[Mapping[str, Any]], styles: Mapping[str, int]) -> st
     return plots.lines(series, x, y, label="mean bounded slowdown by load, one line a policy", dots=True)
 
 
-def _time(o: Mapping[str, Any], style: int, start: int | None, most: float) -> str:
+def _time(o: Mapping[str, Any], style: int, start: int | None, span: float) -> str:
     t = o["time"]
-    x = plots.days(t["step"] * len(t["busy"]), plots.LEFT, 930, start + t["first"] if start is not None else None)
-    return plots.area(t["busy"], t["waiting"], t["processors"], x, t["step"], style, most=most, label=f"{o['label']}: processors busy and waited for, over time")
+    x = plots.days(span, plots.LEFT, 930, start + t["first"] if start is not None else None)
+    return plots.area(t["busy"], t["waiting"], t["processors"], x, t["step"], style, label=f"{o['label']}: processors busy and waited for, over time")
 
 
 def _gantt(o: Mapping[str, Any], start: int | None) -> str:

@@ -1,7 +1,8 @@
-"""The queue of one machine: which waiting jobs start now (FCFS or EASY backfill), and when a new one would.
+"""The queue of one machine: which waiting jobs start now, and when a new one would.
 
-A pure step over arrays, the same for the embedded cluster, the forecast of waits and the replay of traces. Any number K of
-resource kinds; times are integer seconds on one axis; a queue is in its order of service.
+`start_now` is the kernel's step on arrays, for a live queue; `forward` runs a whole queue to its end at numpy's speed, for FCFS and
+EASY, and starts what that step starts. Any number K of resource kinds; times are integer seconds on one axis; a queue is in its order
+of service.
 
 EASY: jobs start from the head while they fit; the first that does not gets a reservation at its *shadow* instant, the
 earliest at which, by the estimates, enough is free; later jobs start now if they fit and either end by the shadow instant
@@ -18,6 +19,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegrid.scheduling.kernel import build, layout, running, steps
+from tidegrid.scheduling.kernel.policy import POLICIES
+
 Ints = NDArray[np.int64]
 Policy = Literal["fcfs", "easy"]
 
@@ -27,20 +31,42 @@ _EMPTY: Ints = np.empty(0, np.int64)
 
 
 def start_now(
-    policy: Policy,
+    policy: str,
     now_s: int,
     free: Ints,
     running_end_s: Ints,
     running_need: Ints,
     queue_need: Ints,
     queue_wall_s: Ints,
+    queue_since_s: Ints | None = None,
 ) -> Ints:
-    """Indices into the queue of the jobs to start at `now_s`, in order.
+    """Indices into the queue of the jobs to start at `now_s`, in the order of their starts, by a policy of `kernel.policy.POLICIES`.
 
     free int64[K]; running_end_s int64[R], the expected ends; running_need int64[R,K]; queue_need int64[Q,K];
-    queue_wall_s int64[Q], the estimates.
+    queue_wall_s int64[Q], the estimates; queue_since_s int64[Q], since when each waits, for policies that look at it (default: all
+    since 0). First come is first in the queue. This is the kernel's own step, as the simulator runs it; nothing is known of users.
     """
-    return _step(policy, now_s, free, running_end_s, running_need, queue_need, queue_wall_s).started
+    free, waiting = np.asarray(free, np.int64), len(queue_need)
+    if not waiting or not _fits(queue_need, free).any():
+        return _EMPTY
+    how = POLICIES[policy]
+    since = np.zeros(waiting, np.int64) if queue_since_s is None or how.order == "fcfs" else queue_since_s
+    held = len(running_need)
+    jobs = build.table(
+        np.concatenate((since, np.zeros(held, np.int64))),
+        np.concatenate((queue_wall_s, np.zeros(held, np.int64))),
+        None,
+        np.concatenate((queue_need, running_need)),
+    )
+    jobs[waiting:, layout.START] = 0
+    jobs[waiting:, layout.EXPECTED] = running_end_s
+    state = build.build(jobs, (free + running_need.sum(axis=0))[None, :], [how])
+    for j in range(waiting, waiting + held):
+        running.hold(state, 0, j)
+    for j in range(waiting):
+        steps.enter(state, 0, j)
+    count = steps.schedule(state, 0, now_s)
+    return np.array([steps.started(state, i) for i in range(count)], np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

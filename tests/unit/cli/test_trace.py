@@ -82,6 +82,15 @@ def test_a_bad_log_is_refused_with_its_line_and_converted_only_when_repair_is_as
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_part_of_a_log_is_taken_by_partition(tmp_path, capsys):
+    log, out = tmp_path / "a.csv", tmp_path / "b.swf"
+    log.write_text("submit,run,processors,partition\n0,5,1,cpu\n1,6,2,gpu\n2,7,3,fat\n3,8,4,gpu\n")
+    assert told(capsys, "trace", "convert", log, out, "--partition", "gpu", "--partition", "fat")["jobs"] == 3
+    part = logs.load(out)
+    assert part.run.tolist() == [6, 7, 8] and named(part, "partition") == ["gpu", "fat", "gpu"]
+    assert refused(capsys, 2, "trace", "convert", log, out, "--partition", "tpu")["code"] == "trace.partition"
+
+
 @pytest.mark.parametrize(("arguments", "code"), [
     (("info", "nowhere.swf"), "trace.not_found"), (("info", "."), "trace.directory"), (("info", "{log}", "--from", "xml"), "trace.format"),
     (("convert", "{log}", "out.txt"), "trace.format"), (("convert", "{log}", "out.swf", "--to", "xml"), "trace.format"),

@@ -281,3 +281,19 @@ async def test_no_socket_is_silence(tmp_path: Path) -> None:
     with pytest.raises(SiteUnsure) as unsure:
         await SocketTransport(tmp_path / "none").exchange(json.dumps({}).encode(), 1)
     assert unsure.value.silent
+
+
+def test_a_partition_serves_its_queue_by_the_policy_it_is_given():
+    queue = [("long", (4, 10, 0), 100), ("short", (4, 10, 0), 5)]
+    config = PartitionConfig(name="p", nodes=1, cores=4, memory_mib=1000)
+    for policy, first in [("fcfs", "long"), ("easy", "long"), ("sjf", "short"), ("conservative", "long"), ("default", "short")]:
+        assert [key for key, _ in Partition(config, policy).choose(0, queue)] == [first], policy
+
+
+def test_who_has_waited_beyond_the_guard_comes_first_though_shorter_ones_keep_coming():
+    p = Partition(PartitionConfig(name="p", nodes=1, cores=4, memory_mib=1000), "default")
+    p.choose(0, [("held", (4, 10, 0), 10)])
+    p.choose(0, [("long", (4, 10, 0), 50_000)])
+    p.release("held")
+    later = 6 * 86_400
+    assert [key for key, _ in p.choose(later, [("long", (4, 10, 0), 50_000), ("short", (4, 10, 0), 5)])] == ["long"]

@@ -16,7 +16,7 @@ import pytest
 
 from tidegrid.cli.main import run
 from tidegrid.domain.errors import Broken, InvalidInput
-from tidegrid.lab import logs, parquet, plots, report, standings, sweep
+from tidegrid.lab import logs, network_runs, parquet, plots, replaying, report, standings, sweep
 from tidegrid.simulation.traces import lublin
 
 
@@ -25,6 +25,15 @@ def log(tmp_path_factory):
     path = tmp_path_factory.mktemp("log") / "small.swf.gz"
     logs.save(path, [lublin.generate(np.random.default_rng(1), 300, 64, 0.9)])
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plain():
+    """Here the kernel runs as plain Python: the logs are small, and compiling takes longer than all of this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replaying, "compiled", lambda: None)
+        patch.setattr(network_runs, "_compiled", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +101,37 @@ def test_rows_are_in_parquet(outcomes, tmp_path):
     assert set(columns["policy"]) == {"easy", "easy clairvoyant", "sjf", "sjf clairvoyant"} and set(columns["load"].tolist()) == {0.7, 0.9}
 
 
+def test_logs_swept_as_a_network_show_each_sites_own_users_alone_and_in_it(tmp_path):
+    paths = []
+    for name, load, seed in (("busy", 1.1, 1), ("quiet", 0.3, 2)):
+        paths.append(tmp_path / f"{name}.swf")
+        logs.save(paths[-1], [lublin.generate(np.random.default_rng(seed), 300, 64, load)])
+    runs = sweep.plan(paths, ["easy"], networks=["home", "earliest"], seeds=2)
+    assert [r.label for r in runs] == ["home", "earliest"] * 2 and runs[0].processors == 128 and len({r.key for r in runs}) == 4
+    home, earliest = (sweep.perform(r) for r in runs[:2])
+    for o in (home, earliest):
+        assert [s["alone"] for s in o["sites"]] == [s["alone"] for s in home["sites"]] and o["figures"]["jobs"] == 600
+    assert home["figures"]["moved"] == 0 and all(s["alone"] == s["network"] for s in home["sites"])
+    alone = [sweep.perform(r)["figures"]["mean_wait"] for r in sweep.plan(paths, ["easy"])]
+    assert [s["alone"]["mean_wait"] for s in home["sites"]] == pytest.approx(alone)
+    assert earliest["figures"]["moved"] > 0.1 and earliest["figures"]["mean_wait"] < home["figures"]["mean_wait"]
+    assert earliest["sites"][0]["network"]["mean_wait"] < earliest["sites"][0]["alone"]["mean_wait"]
+    text = report.page([home, earliest], ["home", "earliest"])
+    assert "earliest: gains and losses by site" in text and "home: gains" not in text
+    busy = [[] for _ in range(128)]
+    for job, begin, end, at, n, _ in earliest["gantt"]["pieces"]:
+        for lane in range(at, at + n):
+            assert not any(begin < e and b < end for b, e, _ in busy[lane]), (job, lane)
+            busy[lane].append((begin, end, job))
+
+
+@pytest.mark.parametrize(("count", "policies", "networks"), [(2, ["easy"], ["best"]), (1, ["easy"], ["home"]), (2, ["easy", "sjf"], ["home"])])
+def test_a_network_that_cannot_be_is_refused(log, count, policies, networks):
+    with pytest.raises(InvalidInput) as caught:
+        sweep.plan([log] * count, policies, networks=networks)
+    assert caught.value.code == "sweep.network"
+
+
 class Page(HTMLParser):
     """Tags that are open and closed as they should be; what is fetched."""
 
@@ -133,8 +173,10 @@ def test_axes_have_round_ticks_that_lie_inside():
     assert [v for v, _ in axis.ticks] == [0, 20, 40, 60, 80]
     assert [t for _, t in plots.decades(3, 70, 0, 1, "").ticks] == ["1", "2", "5", "10", "20", "50"]
     assert plots.days(3 * 86400, 0, 100, 0).ticks[1] == (43200, "01-01 12:00")
+    assert plots.days(3 * 86400, 0, 100, 3600 * 7).ticks[0] == (3600 * 5, "01-01 12:00")
 
 
+@pytest.mark.timeout(400)  # its processes compile, where that is not kept yet
 def test_the_command_runs_workers_and_goes_on_where_it_was(log, tmp_path, capsys):
     arguments = ["sweep", str(log), "-o", str(tmp_path), "-p", "easy", "-p", "sjf", "--workers", "2", "--json"]
     assert run(arguments) == 0
@@ -148,12 +190,13 @@ def test_the_command_runs_workers_and_goes_on_where_it_was(log, tmp_path, capsys
     assert by_policy["easy"] == sweep.perform(sweep.plan([log], ["easy"])[0])["figures"]["mean_wait"]
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_it_leaves_no_worker_and_no_half_file(log, tmp_path, sent):
     command = [sys.executable, "-m", "tidegrid.cli.main", "sweep", str(log), "-o", str(tmp_path), "-p", "easy", "--seeds", "300", "--workers", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not list(tmp_path.glob("runs/*.json")) and time.monotonic() < deadline:
             time.sleep(0.05)
         os.kill(process.pid, sent)
@@ -171,6 +214,17 @@ def test_interrupted_it_leaves_no_worker_and_no_half_file(log, tmp_path, sent):
     assert 0 < len(files) < 300 and all(json.loads(p.read_text())["figures"]["jobs"] == 300 for p in files)
     if sent == signal.SIGINT:
         assert process.returncode == 130 and "the same command goes on" in said and "Traceback" not in said
+
+
+def _dies(pipe, parent):
+    os._exit(9)
+
+
+def test_a_process_that_dies_is_told_and_not_waited_for(log, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "_serve", _dies)
+    with pytest.raises(Broken) as caught:
+        list(sweep.sweep(sweep.plan([log], ["easy"], seeds=3), tmp_path))
+    assert caught.value.code == "sweep.worker" and "small, easy" in caught.value.message
 
 
 def _alive(session: int) -> list[str]:

@@ -28,6 +28,7 @@ class Site:
         self.past: dict[int, list[tuple[int, int]]] = {}
         self.usage: dict[int, tuple[float, float]] = {}
         self.arrived = 0
+        self.wake: int | None = None
 
     def free(self) -> list[int]:
         room = list(self.capacity)
@@ -75,6 +76,8 @@ class Site:
         return usage * math.exp(-math.log(2.0) * max((now - then) / self.policy.half_life_s, 0.0))
 
     def charge(self, job: Job, now: int, seconds: int) -> None:
+        if job["user"] < 0:
+            return
         self.usage[job["user"]] = self.used(job["user"], now) + float(seconds * job["need"][0]), float(now)
 
     def score(self, job: Job, now: int) -> float:
@@ -143,6 +146,9 @@ class Site:
 
     def schedule(self, now: int) -> None:
         self.put_off(now)
+        if self.policy.backfill == "conservative":
+            self.reserve_all(now)
+            return
         while (head := self.first(now)) is not None and fits(head["need"], self.free()):
             self.start(head, now)
         if head is None or self.policy.backfill == "none":
@@ -167,11 +173,44 @@ class Site:
             self.start(job, now)
 
 
+    def free_at(self, then: int, now: int) -> list[int]:
+        room = self.free()
+        for job in self.running:
+            if max(job["expected"], now + 1) <= then:
+                room = [r + n for r, n in zip(room, job["need"], strict=True)]
+        for job in self.waiting:
+            if job.get("reserved") is not None:
+                begin = max(job["reserved"], now)
+                if begin <= then < begin + max(job["planned"], 1):
+                    room = minus(room, job["need"])
+        return room
+
+    def reserve_all(self, now: int) -> None:
+        """Each job in turn: the first instant from which it fits for as long as it is planned, all others' reservations standing."""
+        able = [job for job in self.waiting if fits(job["need"], self.capacity)]
+        for job in sorted(able, key=lambda job: (self.score(job, now), job["seq"])):
+            job["reserved"] = None
+            times = {now, *(max(r["expected"], now + 1) for r in self.running)}
+            for other in self.waiting:
+                if other.get("reserved") is not None:
+                    begin = max(other["reserved"], now)
+                    times |= {begin, begin + max(other["planned"], 1)}
+            job["reserved"] = next(
+                then for then in sorted(times)
+                if all(fits(job["need"], self.free_at(t, now)) for t in times if then <= t < then + max(job["planned"], 1))
+            )  # fmt: skip
+        for job in [job for job in self.waiting if job.get("reserved") == now]:
+            self.start(job, now)
+        self.wake = min((job["reserved"] for job in self.waiting if job.get("reserved") is not None), default=None)
+
+
 def simulate(jobs: list[Job], capacity: list[int], policy: Policy) -> list[int]:
     """Starts of jobs, which are in order of submit; -1 for never."""
     site, left, now = Site(capacity, policy), list(jobs), 0
     while True:
         times = [job["start"] + job["run"] for job in site.running] + [job["submit"] for job in left[:1]]
+        times += [] if site.wake is None else [site.wake]
+        site.wake = None
         if not times:
             return [job.get("start", -1) for job in jobs]
         now = min(times)

@@ -86,6 +86,11 @@ def test_a_load_is_met_and_the_log_is_a_good_one(jobs, processors, load):
     assert all(np.array_equal(getattr(trace, name), getattr(again, name)) for name in COLUMNS)
 
 
+def test_jobs_may_be_kept_narrower_than_the_machine():
+    trace = lublin.generate(rng(4), 3000, 8192, 0.8, widest=100)
+    assert trace.processors.max() == 100 and trace.header.processors == 8192
+
+
 def test_most_estimates_are_times_that_people_ask_for():
     trace = lublin.generate(rng(5), 20_000, 128)
     assert np.isin(trace.estimate, lublin.POPULAR).mean() > 0.9

@@ -14,9 +14,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tidegrid.domain.errors import InvalidInput
+from tidegrid.scheduling.kernel.policy import POLICIES
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}$")
 
@@ -34,12 +35,12 @@ class PartitionConfig:
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """queue: easy | fcfs; kill_grace_s: between the request to end and the kill; enforce_memory: kill above the allocation."""
+    """queue: a policy of `scheduling.kernel.policy.POLICIES`; kill_grace_s: between the request to end and the kill; enforce_memory: kill above the allocation."""
 
     name: str
     root: str
     partitions: tuple[PartitionConfig, ...]
-    queue: Literal["easy", "fcfs"] = "easy"
+    queue: str = "easy"
     kill_grace_s: float = 5.0
     enforce_memory: bool = True
 
@@ -60,8 +61,8 @@ def load(path: Path) -> ClusterConfig:
 def parse(raw: Mapping[str, Any]) -> ClusterConfig:
     """KeyError or ValueError where a field is missing or wrong."""
     _known(raw, ("name", "root", "partitions", "queue", "kill_grace_s", "enforce_memory"), "the cluster")
-    if raw.get("queue", "easy") not in ("easy", "fcfs"):
-        raise ValueError("queue is easy or fcfs")
+    if raw.get("queue", "easy") not in POLICIES:
+        raise ValueError(f"queue is one of {', '.join(POLICIES)}")
     if not str(raw["root"]).startswith("/"):
         raise ValueError("root is an absolute path")
     partitions = tuple(_partition(p) for p in raw["partitions"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
@@ -43,8 +42,9 @@ class Partition:
     """Allocation state of one partition. Times are whole seconds of the supervisor's clock."""
 
     config: PartitionConfig
-    policy: Literal["easy", "fcfs"]
+    policy: str
     held: dict[Hashable, Place] = field(default_factory=dict)
+    _since: dict[Hashable, int] = field(default_factory=dict)  # when each waiting task was first seen
 
     def __post_init__(self) -> None:
         c = self.config
@@ -67,6 +67,7 @@ class Partition:
         """Start what may start of `queue`, rows (key, need, wall_s) in queue order; allocates and returns the places."""
         placed: list[tuple[Hashable, Place]] = []
         waiting = list(queue)
+        self._since = {key: self._since.get(key, now_s) for key, _, _ in queue}
         barred, until = -1, 0
         for _ in range(ROUNDS):
             misfits = set()
@@ -100,6 +101,7 @@ class Partition:
                 np.array([p.need for p in running], dtype=np.int64).reshape(len(running), 3),
                 np.array([need for _, need, _ in queue], dtype=np.int64).reshape(len(queue), 3),
                 np.array([wall for _, _, wall in queue], dtype=np.int64),
+                np.array([self._since[key] for key, _, _ in queue], dtype=np.int64),
             )
         ]
 

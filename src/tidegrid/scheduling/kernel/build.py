@@ -71,7 +71,9 @@ def build(
     head[layout.KINDS], head[layout.JOB_ROW], head[layout.SITE_ROW] = kinds, NEED + kinds, ROOM + 3 * kinds
     head[layout.SITES], head[layout.WAITERS], head[layout.RUNNERS], head[layout.STARTED] = at[1], at[2], at[3], started
     head[layout.POLICIES], head[layout.HISTORY] = 0, layout.POLICY * sites
-    after = waiting.place(started + at_once, keys)
+    profile = (5 * at_once + 4) * (1 + kinds) if any(p.backfill == "conservative" for p in policies) else 0
+    head[layout.PROFILE] = started + at_once
+    after = waiting.place(started + at_once + profile, keys)
     size = running.place(after, keys + waiting.slots)
     mem = np.empty(size, np.int64)
     mem[:started] = np.concatenate(small)

@@ -60,8 +60,9 @@ def load(more: tuple[ModuleType, ...] = (), keep: bool = True) -> Compiled:
     options: dict[str, Any] = {
         "cache": keep, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False,
     }  # fmt: skip
+    njit: Any = numba.njit  # its stubs know not every option
     made = {
-        original: numba.njit(no_cpython_wrapper=original.__name__.startswith("_"), **options)(copy)
+        original: njit(no_cpython_wrapper=original.__name__.startswith("_"), **options)(copy)
         for original, copy in functions.items()
     }
     for copy in functions.values():
@@ -69,7 +70,7 @@ def load(more: tuple[ModuleType, ...] = (), keep: bool = True) -> Compiled:
         for name, value in list(scope.items()):
             if isinstance(value, FunctionType) and value in made:
                 scope[name] = made[value]
-    types = _types(numba.types)
+    types = _types(numba.types, modules)
     done: set[FunctionType] = set()
     for function in functions:
         _compile(function, made, types, done)
@@ -90,13 +91,16 @@ def _copies(modules: Sequence[ModuleType]) -> dict[FunctionType, FunctionType]:
     return copies
 
 
-def _types(types: Any) -> dict[str, Any]:
-    """What the annotations of kernel source stand for."""
-    words, numbers = types.int64[::1], types.float64[::1]
-    state = types.NamedTuple((words, words, numbers), layout.State)
-    return {
-        "int": types.int64, "float": types.float64, "bool": types.boolean, "Words": words, "Numbers": numbers, "State": state,
+def _types(types: Any, modules: Sequence[ModuleType]) -> dict[str, Any]:
+    """What the annotations of kernel source stand for; named tuples that its modules define among them."""
+    known: dict[str, Any] = {
+        "int": types.int64, "float": types.float64, "bool": types.boolean, "Words": types.int64[::1], "Numbers": types.float64[::1],
     }  # fmt: skip
+    for m in modules:
+        for made in vars(m).values():
+            if isinstance(made, type) and hasattr(made, "_fields") and made.__module__ == m.__name__:
+                known[made.__name__] = types.NamedTuple([known[getattr(a, "__forward_arg__", str(a))] for a in inspect.get_annotations(made).values()], made)
+    return known
 
 
 def _compile(function: FunctionType, made: Mapping[FunctionType, Any], types: Mapping[str, Any], done: set[FunctionType]) -> None:

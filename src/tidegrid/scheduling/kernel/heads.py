@@ -153,6 +153,27 @@ def choose_head(st: State, s: int, now: int) -> int:
     return best
 
 
+def choose_next(st: State, s: int, now: int, after: int) -> int:
+    """The slot that comes next in the order of the queue behind that of `after` (-1: the first), -1 where there is none."""
+    m, p = st.mem, st.mem[WAITERS]
+    row, blocks = m[p + ROW], m[p + BLOCKS]
+    best, lowest, seq = -1, 0.0, 0
+    x0, q0 = 0.0, 0
+    if after >= 0:
+        a = slot_at(st, after)
+        x0, q0 = score_of(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
+    b = first(m, p, s)
+    while b >= 0:
+        for slot in range(b * B, b * B + m[blocks + b * row + COUNT]):
+            a = slot_at(st, slot)
+            x, q = score_of(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
+            behind = after < 0 or x > x0 or (x == x0 and q > q0)
+            if behind and (best < 0 or x < lowest or (x == lowest and q < seq)):
+                best, lowest, seq = int(slot), x, q
+        b = int(m[blocks + b * row + NEXT])
+    return best
+
+
 def _oldest(st: State, s: int, since: int) -> int:
     """The slot of the job that waits longest, if since `since` or earlier; else -1."""
     m, p = st.mem, st.mem[WAITERS]

@@ -13,13 +13,15 @@ Numbers = Any  # float64[*], or a list of float
 FOREVER = 1 << 60  # later than any time, small enough to add to
 
 # a job: when its wait began, the user's estimate, how long it will run (-1: not known, as live), its user (-1: not known); the rest is the
-# kernel's own: its place among arrivals, the time it is planned with, its start (-1), the end expected by now, how often that
+# kernel's own: its place among arrivals, the time it is planned with, its start (-1), the end expected by now (of a waiting job with a reservation: its start),
+# how often that
 # was put off; then its need of each kind
 SUBMIT, ESTIMATE, RUN, USER, ARRIVAL, PLANNED, START, EXPECTED, PUT_OFF, NEED = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 
 # the first words of `mem`: kinds, words of a job's row; where the sites' rows begin and how long one is, where policies and
-# history begin in `num`, where the last step's starts begin, where the two pools are
-KINDS, JOB_ROW, SITES, SITE_ROW, POLICIES, HISTORY, STARTED, WAITERS, RUNNERS, HEADER = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+# history begin in `num`, where the last step's starts begin, where the two pools are, where conservative
+# backfill writes down what is free when
+KINDS, JOB_ROW, SITES, SITE_ROW, POLICIES, HISTORY, STARTED, WAITERS, RUNNERS, PROFILE, HEADER = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
 # a site: jobs that wait and run, arrivals so far, a time to be called at though nothing ends, whether anything was freed or
 # moved since the reservation was made, how often that was; the job that holds the reservation, when it starts by the plan; where

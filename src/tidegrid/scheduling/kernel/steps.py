@@ -19,6 +19,7 @@ from tidegrid.scheduling.kernel.layout import (
     BACKFILL,
     CONSERVATIVE,
     DIRTY,
+    EXPECTED,
     FILL,
     FOREVER,
     HEAD,
@@ -72,6 +73,7 @@ def enter(st: State, s: int, j: int) -> None:
     st.job[row + PLANNED] = planned
     st.job[row + ARRIVAL] = seq
     st.job[row + START] = -1
+    st.job[row + EXPECTED] = -1
     st.mem[at + ARRIVED] += 1
     st.mem[at + WAITING] += 1
     put(st.mem, st.num, st.mem[WAITERS], s, key_of(st, s, j), j, planned, since, seq, st.job, row + NEED)

@@ -124,14 +124,14 @@ def users(rng: np.random.Generator, n: int, count: int, bent: float = 1.1) -> In
 
 
 def generate(rng: np.random.Generator, jobs: int, processors: int, load: float | None = None, *, model: Model = PUBLISHED,
-             people: int = 0, start: int = 0) -> Trace:  # fmt: skip
-    """A log of `jobs` on a machine of `processors`. `load`: work asked for / (processors x time of the arrivals); None keeps the published arrivals.
+             widest: int = 0, people: int = 0, start: int = 0) -> Trace:  # fmt: skip
+    """A log of `jobs` on a machine of `processors`, none wider than `widest` (the machine, where it is 0: as published). `load`: work asked for / (processors x time of the arrivals); None keeps the published arrivals.
 
     To meet a load the times between arrivals are stretched before the daily cycle, so that the cycle stays a day. `people`: users, by default one for 60 jobs,
     at most 1,000. `start`: Unix time of the log's midnight. Raises InvalidInput `trace.generate`.
     """
     check(jobs, processors, load)
-    width = sizes(rng, jobs, math.log2(processors), model)
+    width = sizes(rng, jobs, math.log2(min(widest or processors, processors)), model)
     run = runs(rng, width, model)
     flat = np.cumsum(gaps(rng, jobs, model))
     weights = cycle(model)

@@ -1,0 +1,89 @@
+"""What a forward run of a queue has turned out to be worth: from the wait it gives to a distribution, learned at each partition.
+
+A forward run takes every job to last as long as its estimate. For a job that it starts at once it is right (nothing is left to
+chance). For the others it gives one number F, and what came of such numbers at that partition is kept in a small table: the chance
+to start within a minute all the same, and the median and 90 % quantile of wait / F of those that did not. Between the table's values of F
+it is interpolated. Whether what was said held moves the quantiles by a step that shrinks with the number seen and never vanishes
+(Robbins and Monro's stochastic approximation, on the quantiles as they were said, as in adaptive conformal inference), so that the
+table follows a partition that changes. With nothing seen it says what is known of
+queues in general: jobs run about half as long as estimated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SOON_S = 60.0  # "at once"
+WAIT_P50_SHARE = 0.5  # of F, where nothing is known
+WAIT_P90_SHARE = 1.0
+
+# Values of F (s) that a table has rows for: from a minute to three days.
+NODES: Floats = np.array([60.0 * 4.0**k for k in range(7)])
+SOON, P50, P90, SEEN = 0, 1, 2, 3  # a row: a chance, two shares of F as logarithms, how much was seen (s of F: weight)
+STEP, LEAST_STEP, BEGUN = 2.0, 0.03, 8.0
+_AT: Floats = np.log(NODES)
+
+
+def cold(partitions: int) -> Floats:
+    """The table of partitions of which nothing is known yet: float64[P, len(NODES), 4]."""
+    table: Floats = np.zeros((partitions, len(NODES), 4))
+    table[:, :, SOON] = SOON_S / (SOON_S + NODES)
+    table[:, :, P50] = np.log(WAIT_P50_SHARE)
+    table[:, :, P90] = np.log(WAIT_P90_SHARE)
+    return table
+
+
+def look_up(table: Floats, forecast_s: Floats) -> tuple[Floats, Floats, Floats]:
+    """(chance to start within a minute, p50, p90) float64[P] of waits in seconds for the forward runs' F float64[P], at partitions
+    with these tables float64[P, len(NODES), 4]. The quantiles are those of a wait that is longer than a minute; all are 0, and the
+    chance 1, where F is 0. An infinite F stays so."""
+    finite = np.where(np.isfinite(forecast_s), forecast_s, 1.0)
+    low, part = _place(finite)
+    p = np.arange(len(table))
+    rows = table[p, low] * (1 - part)[:, None] + table[p, low + 1] * part[:, None]
+    p50 = forecast_s * np.exp(rows[:, P50])
+    p90 = np.maximum(forecast_s * np.exp(rows[:, P90]), p50)
+    at_once = forecast_s <= 0
+    soon = np.where(at_once, 1.0, np.where(np.isfinite(forecast_s), rows[:, SOON], 0.0))
+    return soon, np.where(at_once, 0.0, p50), np.where(at_once, 0.0, p90)
+
+
+def learn(table: Floats, what: int, forecast_s: float, held: bool) -> Floats:
+    """One partition's table float64[len(NODES), 4] after something said of a job with F = `forecast_s` > 0 is known to have held or not;
+    a new table. what: SOON, when it has begun; P50 or P90, when it has begun within what was said, or still waits beyond it: what
+    is late is learned when it is late, not when it begins. Quantiles are told only of jobs that did not begin within a minute."""
+    if forecast_s <= 0:
+        return table
+    out: Floats = table.copy()
+    low, part = _place(np.array([forecast_s]))
+    i, w = int(low[0]), float(part[0])
+    for k, weight in ((i, 1 - w), (i + 1, w)):
+        row = out[k]
+        step = weight * max(STEP / (BEGUN + row[SEEN]), LEAST_STEP)
+        if what == SOON:
+            row[SEEN] += weight
+            row[SOON] += min(step, 0.5) * (float(held) - row[SOON])
+        elif what == P50:
+            row[P50] += step * (0.5 - float(held))
+        else:
+            row[P90] += step * (0.9 - float(held))
+        row[P90] = max(row[P90], row[P50])
+    return out
+
+
+def version(table: Floats) -> str:
+    """Of a table, or tables: a hash of its content, to be named with what was forecast by it."""
+    return hashlib.sha256(np.ascontiguousarray(table).astype("<f8").tobytes()).hexdigest()[:12]
+
+
+def _place(forecast_s: Floats) -> tuple[Ints, Floats]:
+    """(the node below, the part of the way to the next) of each F, on the scale of logarithms; ends are held."""
+    x = np.clip(np.log(np.maximum(forecast_s, 1.0)), _AT[0], _AT[-1])
+    low = np.minimum((x - _AT[0]) // (_AT[1] - _AT[0]), len(_AT) - 2).astype(np.int64)
+    return low, (x - _AT[low]) / (_AT[1] - _AT[0])
