@@ -1,6 +1,6 @@
 # `make` lists what there is. Everything runs in .venv, which tools/setup.sh makes from constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-slurm test test-real oracles chaos chaos-slurm bench bench-slurm bench-quality lint setup pin clean
+.PHONY: help demo demo-slurm test test-real oracles chaos chaos-slurm bench bench-slurm bench-quality lint setup pin clean apps
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
@@ -23,6 +23,12 @@ demo-slurm: ## the same on real Slurm clusters: LAMMPS and GROMACS over MPI, a c
 	@sh tools/setup.sh run
 	@.venv/bin/tide demo --slurm $(ARGS)
 
+apps: ## every application from its one document, on embedded and real Slurm, by CLI, SDK and REST, its numbers checked (ARGS="--json")
+	@sh tools/setup.sh dev
+	@sh tools/real.sh apps
+	@sh tools/jax.sh
+	@$(PY) -m tests.apps.run $(ARGS)
+
 test: ## everything that needs no system package (ARGS="-k name")
 	@sh tools/setup.sh dev
 	@echo "test: tests marked 'real' (they need PostgreSQL) are left to make test-real"
@@ -31,6 +37,7 @@ test: ## everything that needs no system package (ARGS="-k name")
 test-real: ## the tests against real PostgreSQL, Slurm, ssh and MPI applications, installed with apt-get; skips nothing
 	@sh tools/setup.sh dev
 	@sh tools/real.sh
+	@sh tools/jax.sh
 	@TIDEGRID_NO_SKIP=1 $(PY) -m pytest -n $(WORKERS) --dist worksteal -m "real" $(ARGS)
 
 oracles: ## simulated schedules against published and stored ones, on the logs below TIDEGRID_TRACES (about a minute)

@@ -1,21 +1,30 @@
 #!/bin/sh
-# Install what the tests marked `real` use: PostgreSQL, Slurm, OpenSSH, MariaDB, LAMMPS and GROMACS. Does nothing where it is there.
+# Install what the tests marked `real` use: PostgreSQL, Slurm, OpenSSH, MariaDB, and applications. Does nothing where it is there.
+# With the word `apps`, only what the applications need: those, Slurm and OpenSSH.
 set -eu
 die() { printf 'test-real: %s\n' "$*" >&2; exit 1; }
 has() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
 # Debian's package, and a file or command that shows that it is installed
+what=${1:-all}
 missing() {
-  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || has initdb || echo postgresql
+  if [ "$what" = all ]; then
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || has initdb || echo postgresql
+    has mariadbd || echo mariadb-server
+    has slurmdbd || echo slurmdbd
+  fi
   { has slurmctld && has slurmd && has sbatch; } || echo slurm-wlm
   has munged || echo munge
   { has sshd && has ssh-keygen; } || echo openssh-server
-  has mariadbd || echo mariadb-server
-  has slurmdbd || echo slurmdbd
   has lmp || echo lammps
   [ -e /usr/share/lammps/examples/melt ] || echo lammps-examples
   { has gmx && has gmx_mpi; } || echo gromacs
   [ -e /usr/share/gromacs/top/spc216.gro ] || echo gromacs-data
   has mpirun || echo openmpi-bin
+  has pw.x || echo quantum-espresso
+  [ -e /usr/share/espresso/pseudo/Si.pz-vbc.UPF ] || echo quantum-espresso-data
+  { has icoFoam && has blockMesh; } || echo openfoam
+  has hpcc || echo hpcc
+  has Rscript || echo r-base-core
 }
 packages=$(missing | tr '\n' ' ')
 [ -n "$packages" ] || exit 0

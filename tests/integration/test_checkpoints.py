@@ -87,7 +87,7 @@ def test_a_job_goes_on_from_its_checkpoint_when_its_cluster_is_declared_dead(tmp
         faults, witness = Faulty(), tmp_path / "witness"
         async with running(tmp_path / "home", wrap=faults, settings=QUICK) as net:
             p = net.platform
-            await catalogue.add(p.ctx, COUNTER)
+            await catalogue.publish(p.ctx, COUNTER, {}, "ada")
             job = await p.submit(net.acme, counter(params={"witness": str(witness), "to": 40}), None)
             await until(lambda: kept(net, job["id"]))
             faults.silence["north"].begin()
@@ -135,7 +135,7 @@ def test_each_task_of_an_array_goes_on_from_its_own(tmp_path: Path) -> None:
         faults, witness = Faulty(), tmp_path / "witness"
         async with running(tmp_path / "home", wrap=faults, settings=QUICK) as net:
             p = net.platform
-            await catalogue.add(p.ctx, COUNTER)
+            await catalogue.publish(p.ctx, COUNTER, {}, "ada")
             job = await p.submit(net.acme, counter(params={"witness": str(witness), "to": 50}, array="2-4"), None)
             await until(lambda: kept(net, job["id"], 3))
             faults.silence["north"].begin()

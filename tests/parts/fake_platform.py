@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.parts.stores import Ticks, make_ids
+from tidegrid import apps
+from tidegrid.catalog.document import parse as document
 from tidegrid.catalog.proposal import Offered, propose
 from tidegrid.connectors.findings import Findings
 from tidegrid.domain.actor import Actor, require_change_job, sees
@@ -23,11 +25,18 @@ from tidegrid.store.engine import Store
 from tidegrid.store.scope import Scope
 
 View = dict[str, Any]
-_APP = {
+_APP: View = {
     "id": "echo", "version": "0" * 64, "title": {"en": "Echo", "zh": "回声"}, "summary": {"en": "Says it again"},
     "params": {"type": "object", "properties": {"text": {"type": "string"}, "times": {"type": "integer", "default": 1}},
-               "required": ["text"]},
+               "required": ["text"], "additionalProperties": False},
 }  # fmt: skip
+_APP["document"] = document("""\
+id: echo
+title: {en: Echo}
+params: {type: object, properties: {text: {type: string}}, required: [text], additionalProperties: false}
+script: echo {{ text }}
+tests: [{name: says it, params: {text: hello}, exit: 0}]
+""").body
 _CANDIDATE = {
     "partition": "east/cpu", "region": "华东", "supply": "co_built", "start_now": 1.0, "wait_p50_s": 0, "wait_p90_s": 2,
     "staging_s": 0, "run_p50_s": 60, "run_p90_s": 300, "price": {"amount": "0.01", "currency": "CNY"},
@@ -215,6 +224,21 @@ class FakePlatform:
         if id.partition("@")[0] != "echo":
             raise NotFound("app.unknown", f"there is no application {id!r}")
         return _APP
+
+    async def app_versions(self, actor: Actor, id: str) -> Sequence[View]:
+        await self.app(id)
+        return [{"id": id, "version": "0" * 64, "current": True, "added_at": iso(1), "title": _APP["title"], "by": ""}]
+
+    async def app_publish(self, actor: Actor, text: str, files: Mapping[str, bytes], dry_run: bool) -> View:
+        self._called("app_publish")
+        sent = {n: hashlib.sha256(f).hexdigest() for n, f in files.items()}
+        made = document(text, files={n: apps.sha256(n) for n in apps.files()} | sent)
+        return {"id": made.id, "version": made.version, "new": True, "dry_run": dry_run,
+                "files": [{"path": f.path, "sha256": f.sha256} for f in made.files]}  # fmt: skip
+
+    async def progress(self, actor: Actor, job_id: str) -> View:
+        row = self._row(actor, job_id)
+        return {"job": job_id, "state": row["view"]["state"], "percent": 40.0, "done": 2, "of": 5, "source": "log"}
 
     async def network_apply(self, actor: Actor, text: str, dry_run: bool) -> View:
         self._called("network_apply")

@@ -1,6 +1,6 @@
-"""Applications that come with the program: documents (`*.yaml`) and the files that travel with them (`*.py` beside them).
+"""Applications that come with the program: documents (`*.yaml`) and the files that travel with them (`*.py`, `*.in`, `*.c` beside them).
 
-`md_lj.py`, `summarise.py` run at a site, not here: they import nothing of tidegrid, and nothing here imports them.
+`md_lj.py`, `summarise.py`, `machine_card.py` run at a site, not here: they import nothing of tidegrid, and nothing here imports them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tidegrid.catalog.document import Application, parse
 def files() -> tuple[str, ...]:
     """Names of the files that documents may name as `package`."""
     here = resources.files(__name__)
-    return tuple(sorted(f.name for f in here.iterdir() if f.name.endswith((".py", ".in")) and f.name != "__init__.py"))
+    return tuple(sorted(f.name for f in here.iterdir() if f.name.endswith((".py", ".in", ".c")) and f.name != "__init__.py"))
 
 
 @cache
@@ -44,3 +44,9 @@ def documents() -> list[Application]:
     """Every packaged application, checked."""
     hashes = {name: sha256(name) for name in files()}
     return [parse(text, files=hashes) for _, text in texts()]
+
+
+@cache
+def ids() -> frozenset[str]:
+    """Of every packaged application."""
+    return frozenset(a.id for a in documents())

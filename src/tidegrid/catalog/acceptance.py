@@ -1,4 +1,14 @@
-"""Whether a run of an application did what its document's test expects."""
+"""Acceptance tests of an application: the job of one, and whether its run did what the document expects.
+
+    tests:
+      - name: the energy of the melt example
+        params: {cells: 10}
+        resources: {cores: 2}                    # else what the document says
+        array: 0-3                               # then a result is `2/result.json`
+        inputs: {case.txt: "a small text\n"}      # small files that it is given
+        exit: 0
+        expect: [{file: result.json, path: $.energy, min: -2.29, max: -2.27}]   # or `equals`; a file alone: it is there
+"""
 
 from __future__ import annotations
 
@@ -7,9 +17,39 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tidegrid.catalog.document import AppTest, Expect
+from tidegrid.catalog.document import Application, AppTest, Expect
 
 _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]")
+
+
+def submission(app: Application, test: AppTest, place: str = "") -> dict[str, Any]:
+    """The job of a test as the API takes it, its inputs (`AppTest.inputs`) left out. place: `cluster` or `cluster/partition`."""
+    body: dict[str, Any] = {
+        "app": f"{app.id}@{app.version}", "params": dict(test.params), "name": f"test {app.id}: {test.name}"[:200],
+        "resources": dict(test.resources), "array": test.array, "constraints": {"any_of": [place]} if place else {},
+        "outputs": sorted({_inside(test, e.file) for e in test.expect if not e.file.startswith("log/")} | set(app.outputs)),
+    }  # fmt: skip
+    return {k: v for k, v in body.items() if v not in ("", {}, [])}
+
+
+def _inside(test: AppTest, file: str) -> str:
+    """Of an array, a pattern is below each task's own directory."""
+    return file.partition("/")[2] if test.array else file
+
+
+def values(test: AppTest, read: Callable[[str], str | None]) -> list[tuple[str, Any]]:
+    """(name, value) of what the test looks at; those that are not there are left out."""
+    out = []
+    for expect in test.expect:
+        text = read(expect.file)
+        if text is None or expect.path == "$":
+            continue
+        try:
+            name = (expect.file.rpartition("/")[0] + ":" if test.array else "") + expect.path.removeprefix("$.")
+            out.append((name, pick(json.loads(text), expect.path)))
+        except (ValueError, LookupError):
+            continue
+    return out
 
 
 def check(test: AppTest, exit_code: int, read: Callable[[str], str | None]) -> list[str]:

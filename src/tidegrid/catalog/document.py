@@ -3,45 +3,47 @@
     id: md-lj
     title: {en: …, zh: …}
     params: {…}                       # JSON Schema 2020-12 of an object
-    ui: {steps: {order: 1, label: {en: Steps, zh: 步数}}}
-    resources: {cores: 1, memory: 512 MiB, wall: 10m, max: {cores: 4}}
+    ui: {steps: {order: 1, label: {en: Steps, zh: 步数}}}    # see `ui`
+    resources: {cores: 1, memory: '= 100 + atoms / 500', wall: 10m, max: {cores: 4}}    # numbers or formulas, see `needs`
     software: {command: lmp}          # or {command: {x86_64: lmp, aarch64: lmp_arm}}, {variants: […]}, {embedded: python}
     files: [{path: md_lj.py, package: md_lj.py}]
     script: …                         # Jinja2, see `template`; also `python` and `command` are variables
+    licences: {mech: 2}               # of each feature so many for one task, from where it is placed to its end
+    work: training                    # what kind of work it is by default, see `scheduling.labels`
     inputs: [data.*]                  # what it may be given
     outputs: [result.json]            # globs, fetched at the end
     movable: true
     restartable: false
     restart: {checkpoint: [state.cpt], arguments: [-cpi, state.cpt]}    # see `restart`
     checkpoint_every: 15m             # how often it is copied out
-    progress: 'step (\\d+)/(\\d+)'
-    tests: [{name: tiny, params: {…}, expect: [{file: result.json, path: $.drift, max: 1e-3}]}]
+    progress: 'step (\\d+)/(\\d+)'     # in its output, or in the file `progress_in`, see `progress`
+    tests: [{name: tiny, params: {…}, expect: [{file: result.json, path: $.drift, max: 1e-3}]}]    # see `acceptance`
 
 The version is the SHA-256 of the document's canonical JSON, contents of its files included by their own hash.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidegrid.catalog import document_checks as checks
+from tidegrid.catalog import needs as amounts
 from tidegrid.catalog import params as _params
-from tidegrid.catalog import quantities
 from tidegrid.catalog import restart as recipes
 from tidegrid.catalog import software as programs
+from tidegrid.catalog import ui
 from tidegrid.catalog.document_schema import SCHEMA
+from tidegrid.catalog.needs import Inputs, Needs
 from tidegrid.catalog.restart import Restart
 from tidegrid.catalog.software import Invocation, Kind, Variant
-from tidegrid.catalog.template import Script, TemplateError, compiled
-from tidegrid.catalog.yamldoc import Doc, Mark, Path, Problem, content_hash, load, show_path
+from tidegrid.catalog.template import TemplateError, compiled
+from tidegrid.catalog.yamldoc import Doc, Mark, Problem, content_hash, load
 from tidegrid.domain.errors import InvalidInput
 from tidegrid.domain.job import Resources
 
-RESERVED = frozenset({"python", "command", "restart"})
 SHORT = 12
-_LIMITED = ("cores", "memory_mib", "gpus", "wall_s", "nodes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +93,22 @@ class Expect:
 
 @dataclass(frozen=True, slots=True)
 class AppTest:
+    """One acceptance test. resources: by the names of `Resources`; array: task numbers, whose files are `<task>/<path>`; inputs:
+    texts of small files by their path."""
+
     name: str
     params: Mapping[str, Any]
     expect: tuple[Expect, ...]
     exit: int = 0
+    resources: Mapping[str, int] = field(default_factory=dict)
+    array: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """A checked document. body: its JSON, from which `from_body` makes it again; version: the hash of that."""
+    """A checked document. body: its JSON, from which `from_body` makes it again; version: the hash of that; resources: what the
+    default parameters need."""
 
     id: str
     version: str
@@ -120,6 +129,11 @@ class Application:
     script: str
     body: Mapping[str, Any]
     restart: Restart | None = None
+    needs: Needs = field(default_factory=Needs)
+    licences: Mapping[str, int] = field(default_factory=dict)
+    work: str = ""
+    progress_in: str = ""
+    progress_of: str = ""
 
     @property
     def short(self) -> str:
@@ -130,17 +144,12 @@ class Application:
         """Parameters with defaults applied; InvalidInput (params.invalid)."""
         return _params.validate(self.params, params)
 
-    def check_resources(self, wanted: Resources) -> None:
-        """InvalidInput (resources.over_limit) where a request passes the document's limits; all of them named."""
-        over = [
-            f"{name} {getattr(wanted, name)} is above {getattr(self.limits, name)}"
-            for name in _LIMITED
-            if getattr(self.limits, name) and getattr(wanted, name) > getattr(self.limits, name)
-        ]
-        if over:
-            raise InvalidInput(
-                "resources.over_limit", f"{self.id} allows less: {'; '.join(over)}", details={"problems": over}
-            )
+    def resources_for(
+        self, params: Mapping[str, Any], inputs: Inputs = Inputs(), asked: Mapping[str, Any] | None = None
+    ) -> Resources:
+        """What a run with these validated parameters gets: what is asked for (by the names of `Resources`), and for the rest the
+        document's numbers and formulas; all of it within the limits. InvalidInput as `Needs.resolve` has it."""
+        return self.needs.resolve(params, inputs, asked, app=self.id)
 
     def installed(self, arch: str, software: Mapping[str, Any]) -> bool:
         """Whether a cluster with this `software` can run it, or it needs none."""
@@ -181,7 +190,7 @@ class Application:
             text, words = self.restart.script or text, list(self.restart.arguments)
         own = {"restart": words} if self.restart is not None else {}
         try:
-            script = compiled(text, _scripts(self.params))
+            script = compiled(text, checks.scripts(self.params))
             return setup + script.render({**params, **(variables or self.variables()), **own})
         except TemplateError as e:
             raise InvalidInput("script.failed", f"the script of {self.id} cannot be made: {e}") from None
@@ -200,7 +209,7 @@ def parse(text: str, *, files: Mapping[str, str] | None = None) -> Application:
 
 def from_body(body: Mapping[str, Any]) -> Application:
     """The application whose `body` this is, as stored."""
-    return _build(Doc(dict(body), {(): Mark(1, 1)}), {})
+    return _build(Doc(dict(body), {(): Mark(1, 1)}), {}, stored=True)
 
 
 def _invalid(problems: tuple[Problem, ...] | list[Problem]) -> InvalidInput:
@@ -216,7 +225,8 @@ def _invalid(problems: tuple[Problem, ...] | list[Problem]) -> InvalidInput:
     )
 
 
-def _build(doc: Doc, hashes: Mapping[str, str]) -> Application:
+def _build(doc: Doc, hashes: Mapping[str, str], *, stored: bool = False) -> Application:
+    """stored: it was accepted before, perhaps by an earlier release: what is only good form is not asked for again."""
     problems: list[Problem] = []
     for e in _params.validator(SCHEMA).iter_errors(doc.value):
         unknown = e.validator in ("additionalProperties", "propertyNames")
@@ -225,13 +235,16 @@ def _build(doc: Doc, hashes: Mapping[str, str]) -> Application:
         raise _invalid(problems)
     body = dict(doc.value)
     body["files"] = _files(doc, body, hashes, problems)
-    resources, limits = _resources(doc, body, problems)
+    needs = amounts.read(doc, body, problems)
     for path, message in _params.schema_problems(body["params"]):
         problems.append(doc.problem(("params", *path), message))
     recipe = recipes.read(doc, body, problems)
-    _names(doc, body, problems)
+    checks.names(doc, body, problems)
+    if not stored:
+        ui.check(doc, body, problems)
+    resources = needs.fixed(needs.default, Resources())
     if not problems:
-        _behaviour(doc, body, problems)
+        resources = checks.behaviour(doc, body, needs, problems) or resources
     if problems:
         raise _invalid(problems)
     software = body.get("software", {})
@@ -244,7 +257,7 @@ def _build(doc: Doc, hashes: Mapping[str, str]) -> Application:
         params=body["params"],
         ui=body.get("ui", {}),
         resources=resources,
-        limits=limits,
+        limits=needs.fixed(needs.most, Resources(0, 0, 0, "", 0, 0, 0)),
         software=Software(
             {"*": command} if isinstance(command, str) else dict(command),
             software.get("embedded", ""),
@@ -260,17 +273,25 @@ def _build(doc: Doc, hashes: Mapping[str, str]) -> Application:
         script=body["script"],
         body=body,
         restart=recipe,
+        needs=needs,
+        licences=body.get("licences", {}),
+        work=body.get("work", ""),
+        progress_in=body.get("progress_in", ""),
+        progress_of=body.get("progress_of", ""),
     )
 
 
 def _variant(v: Mapping[str, Any]) -> Variant:
-    kind = next((k for k in (Kind.MODULE, Kind.APPTAINER) if k in v), Kind.COMMAND)
+    kind = next((k for k in (Kind.MODULE, Kind.APPTAINER, Kind.SPACK) if k in v), Kind.COMMAND)
     return Variant(v[kind], kind, v.get("command", ""), tuple(v.get("arch", ())))
 
 
 def _test(t: Mapping[str, Any], i: int) -> AppTest:
     expect = tuple(Expect(**e) for e in t.get("expect", ()))
-    return AppTest(t.get("name", f"test {i}"), t.get("params", {}), expect, t.get("exit", 0))
+    asked = amounts.plain(t.get("resources", {}))
+    return AppTest(
+        t.get("name", f"test {i}"), t.get("params", {}), expect, t.get("exit", 0), asked, t.get("array", ""), t.get("inputs", {})
+    )
 
 
 def _files(
@@ -283,107 +304,3 @@ def _files(
             problems.append(doc.problem(("files", i, "package"), f"there is no package file {f['package']!r}"))
         out.append({"path": f["path"], "package": f["package"], "sha256": sha})
     return out
-
-
-def _resources(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> tuple[Resources, Resources]:
-    given = body.get("resources", {})
-
-    def read(values: Mapping[str, Any], path: Path, base: Resources) -> Resources:
-        found: dict[str, Any] = {}
-        for key, name, of in (("memory", "memory_mib", quantities.mib), ("wall", "wall_s", quantities.seconds)):
-            if key in values:
-                try:
-                    found[name] = of(values[key])
-                except ValueError as e:
-                    problems.append(doc.problem((*path, key), str(e)))
-        return Resources(
-            cores=values.get("cores", base.cores),
-            memory_mib=found.get("memory_mib", base.memory_mib),
-            gpus=values.get("gpus", base.gpus),
-            gpu_type=values.get("gpu_type", base.gpu_type),
-            wall_s=found.get("wall_s", base.wall_s),
-            nodes=values.get("nodes", base.nodes),
-            ranks=values.get("ranks", base.ranks),
-            exclusive=values.get("exclusive", base.exclusive),
-        )
-
-    default = read(given, ("resources",), Resources())
-    limits = read(given.get("max", {}), ("resources", "max"), Resources(0, 0, 0, "", 0, 0, 0))
-    for name in _LIMITED:
-        limit = getattr(limits, name)
-        if limit and getattr(default, name) > limit:
-            problems.append(doc.problem(("resources",), f"the default {name} is above the limit {limit}"))
-    return default, limits
-
-
-def _scripts(schema: Mapping[str, Any]) -> frozenset[str]:
-    """Parameters whose value is itself a shell script."""
-    return frozenset(
-        name
-        for name, p in schema.get("properties", {}).items()
-        if isinstance(p, Mapping) and p.get("type") == "string" and p.get("contentMediaType") == "text/x-shellscript"
-    )
-
-
-def _names(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> None:
-    """Names that must lead somewhere, and the regular expressions."""
-    known = set(body["params"].get("properties", {}))
-    for name in sorted(known & RESERVED):
-        problems.append(doc.problem(("params", "properties", name), "the name is kept for the platform", key=True))
-    for name in body.get("ui", {}):
-        if name not in known:
-            problems.append(doc.problem(("ui", name), "is not a parameter", key=True))
-    try:
-        if "progress" in body and re.compile(body["progress"]).groups not in (1, 2):
-            problems.append(doc.problem(("progress",), "needs one group (percent) or two (done, of)"))
-    except re.error as e:
-        problems.append(doc.problem(("progress",), f"not a regular expression: {e}"))
-    software = body.get("software", {})
-    if {"command", "variants"} <= set(software):
-        problems.append(doc.problem(("software", "command"), "stands beside variants: make it one of them"))
-    for i, v in enumerate(software.get("variants", ())):
-        if {"module", "apptainer"} <= set(v) or not {"module", "apptainer", "command"} & set(v):
-            problems.append(doc.problem(("software", "variants", i), "needs one of command, module, apptainer"))
-    free = RESERVED if {"command", "variants", "embedded"} & set(software) else {"python", "restart"}
-    if "restart" not in body:
-        free = free - {"restart"}
-    texts: dict[Path, str] = {("script",): body["script"]}
-    if "script" in body.get("restart", {}):
-        texts["restart", "script"] = body["restart"]["script"]
-    for path, text in texts.items():
-        try:
-            variables = Script(text, _scripts(body["params"])).variables
-        except TemplateError as e:
-            at = f"line {e.line} of the script: " if e.line else ""
-            problems.append(doc.problem(path, f"{at}{e}"))
-            continue
-        for name in sorted(variables - known - free):
-            problems.append(doc.problem(path, f"{name} is not a parameter"))
-        if path == ("script",) and "arguments" in body.get("restart", {}) and "restart" not in variables:
-            where = ("restart", "arguments")
-            problems.append(doc.problem(where, "the script never says {{ restart }}, where they would go"))
-
-
-def _behaviour(doc: Doc, body: Mapping[str, Any], problems: list[Problem]) -> None:
-    """The tests' parameters fit, and the script can be made of them, and of the defaults where these suffice."""
-    schema, scripts = body["params"], _scripts(body["params"])
-    recipe = body.get("restart", {})
-    made: list[tuple[Path, Script, list[str]]] = [(("script",), Script(body["script"], scripts), [])]
-    if "arguments" in recipe:
-        made.append((("script",), made[0][1], recipe["arguments"]))
-    elif recipe:
-        made.append((("restart", "script"), Script(recipe["script"], scripts), []))
-    cases: list[tuple[Path, Mapping[str, Any], bool]] = [(("script",), {}, False)]
-    cases += [(("tests", i, "params"), t.get("params", {}), True) for i, t in enumerate(body.get("tests", ()))]
-    for path, given, must in cases:
-        try:
-            full = _params.validate(schema, given)
-        except InvalidInput as e:
-            for p in e.details["problems"] if must else ():
-                problems.append(doc.problem(path, f"{p['path']}: {p['message']}"))
-            continue
-        for where, script, words in made:
-            try:
-                script.render({**full, "python": "python3", "command": "command", "restart": words})
-            except TemplateError as e:
-                problems.append(doc.problem(where, f"with {show_path(path) if must else 'the defaults'}: {e}"))

@@ -17,14 +17,24 @@ _TEXTS: dict[str, Any] = {
     "additionalProperties": False,
 }
 _AMOUNT: dict[str, Any] = {"type": ["integer", "string"]}
-_RESOURCES: dict[str, Any] = {
-    "cores": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
+
+
+def _count(least: int, most: int) -> dict[str, Any]:
+    """A whole number, or a formula."""
+    return {"type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": r"^\s*="}
+
+
+_LIMITS: dict[str, Any] = {
+    "cores": _count(1, 1_000_000),
     "memory": _AMOUNT,
-    "gpus": {"type": "integer", "minimum": 0, "maximum": 1_000_000},
-    "gpu_type": {"type": "string", "maxLength": 64},
+    "gpus": _count(0, 1_000_000),
     "wall": _AMOUNT,
-    "nodes": {"type": "integer", "minimum": 1, "maximum": 100_000},
-    "ranks": {"type": "integer", "minimum": 1, "maximum": 100_000},
+    "nodes": _count(1, 100_000),
+    "ranks": _count(1, 100_000),
+}
+_RESOURCES: dict[str, Any] = {
+    **_LIMITS,
+    "gpu_type": {"type": "string", "maxLength": 64},
     "exclusive": {"type": "boolean"},
 }
 _PATHS: dict[str, Any] = {"type": "array", "items": {"type": "string", "pattern": _RELATIVE}, "maxItems": 1000}
@@ -35,6 +45,7 @@ _VARIANT: dict[str, Any] = {
         "command": _PROGRAM,
         "module": _PROGRAM,
         "apptainer": _PROGRAM,
+        "spack": _PROGRAM,
         "arch": {"type": "array", "minItems": 1, "maxItems": 20, "items": {"type": "string", "minLength": 1}},
     },
     "additionalProperties": False,
@@ -52,6 +63,10 @@ _RESTART: dict[str, Any] = {
     },
     "required": ["checkpoint"],
     "additionalProperties": False,
+}
+_TEST_RESOURCES: dict[str, Any] = {
+    k: {"type": "integer", "minimum": v["minimum"], "maximum": v["maximum"]} if "minimum" in v else v
+    for k, v in _LIMITS.items()
 }
 _NUMBER_OR_NOT: dict[str, Any] = {"type": "number"}
 
@@ -84,6 +99,9 @@ SCHEMA: dict[str, Any] = {
                     "label": _TEXTS,
                     "help": _TEXTS,
                     "unit": {"type": "string", "maxLength": 32},
+                    "group": _TEXTS,
+                    "choices": {"type": "object", "maxProperties": 1000, "additionalProperties": _TEXTS},
+                    "show_if": {"type": "object", "minProperties": 1, "maxProperties": 20},
                 },
                 "additionalProperties": False,
             },
@@ -92,6 +110,7 @@ SCHEMA: dict[str, Any] = {
             "type": "object",
             "properties": {
                 **_RESOURCES,
+                "min": {"type": "object", "properties": _LIMITS, "additionalProperties": False},
                 "max": {"type": "object", "properties": _RESOURCES, "additionalProperties": False},
             },
             "additionalProperties": False,
@@ -128,6 +147,11 @@ SCHEMA: dict[str, Any] = {
                 "additionalProperties": False,
             },
         },
+        "licences": {
+            "type": "object", "maxProperties": 20, "propertyNames": {"pattern": NAME},
+            "additionalProperties": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
+        },
+        "work": {"enum": ["batch", "interactive", "may_wait", "training"]},
         "inputs": _PATHS,
         "outputs": _PATHS,
         "script": {"type": "string", "minLength": 1},
@@ -136,6 +160,8 @@ SCHEMA: dict[str, Any] = {
         "restart": _RESTART,
         "checkpoint_every": _AMOUNT,
         "progress": {"type": "string", "maxLength": 300},
+        "progress_in": {"type": "string", "pattern": _RELATIVE},
+        "progress_of": {"type": "string", "minLength": 1, "maxLength": 64},
         "tests": {
             "type": "array",
             "maxItems": 100,
@@ -144,6 +170,14 @@ SCHEMA: dict[str, Any] = {
                 "properties": {
                     "name": {"type": "string", "maxLength": 100},
                     "params": {"type": "object"},
+                    "resources": {"type": "object", "properties": _TEST_RESOURCES, "additionalProperties": False},
+                    "array": {"type": "string", "pattern": r"^[0-9][0-9,:-]*\Z", "maxLength": 200},
+                    "inputs": {
+                        "type": "object",
+                        "maxProperties": 50,
+                        "propertyNames": {"pattern": _RELATIVE},
+                        "additionalProperties": {"type": "string", "maxLength": 65_536},
+                    },
                     "exit": {"type": "integer", "minimum": 0, "maximum": 255},
                     "expect": {
                         "type": "array",

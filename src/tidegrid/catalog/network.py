@@ -20,6 +20,10 @@
                 prices: {core_hour: 0.12, gpu_hour: 6}}
     accounts:
       acme: {projects: [default], opening_balance: 1000}
+    licences:
+      mech: {count: 25}                              # of the whole network
+      mech-east: {feature: mech, count: 4, site: east}    # or of one provider: used before what serves more
+    placement: {verified: prefer}      # or require: applications with acceptance tests run only where these passed
 
 `supply` and `prices` of a cluster are those of its partitions that have none of their own. Prices are in yuan per
 resource-hour, amounts in yuan. Unknown keys, duplicates, references to nothing: all are reported, each with its line.
@@ -35,6 +39,7 @@ from tidegrid.catalog.network_model import (
     Account,
     Cluster,
     CoBuilt,
+    Licence,
     Network,
     Partition,
     Prices,
@@ -50,7 +55,7 @@ from tidegrid.catalog.yamldoc import Problem, load
 from tidegrid.domain.errors import InvalidInput
 
 __all__ = [
-    "Account", "Change", "Cluster", "CoBuilt", "Network", "Partition", "Prices", "Provider", "Purchased", "Site",
+    "Account", "Change", "Cluster", "CoBuilt", "Licence", "Network", "Partition", "Prices", "Provider", "Purchased", "Site",
     "diff", "from_json", "parse", "price_rows", "to_json",
 ]  # fmt: skip
 

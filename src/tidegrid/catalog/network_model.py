@@ -107,13 +107,28 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Licence:
+    """A pool of licences that count together. provider, site: whose partitions it serves; both empty: all of the network's."""
+
+    name: str
+    feature: str
+    count: int
+    provider: str = ""
+    site: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
+    """verified: prefer or require places where an application's acceptance tests passed."""
+
     name: str
     currency: str
     providers: tuple[Provider, ...]
     sites: tuple[Site, ...]
     clusters: tuple[Cluster, ...]
     accounts: tuple[Account, ...] = ()
+    licences: tuple[Licence, ...] = ()
+    verified: str = "prefer"
 
     def cluster(self, name: str) -> Cluster | None:
         return next((c for c in self.clusters if c.name == name), None)
@@ -124,6 +139,14 @@ class Network:
     def site_of(self, cluster: str) -> Site | None:
         found = self.cluster(cluster)
         return self.site(found.site) if found else None
+
+    def served(self, licence: Licence) -> Iterator[str]:
+        """`cluster/partition` of each partition where a licence may be used."""
+        for cluster, partition in self.partitions():
+            site = self.site(cluster.site)
+            mine = site is not None and licence.provider in ("", site.provider)
+            if mine and licence.site in ("", cluster.site):
+                yield f"{cluster.name}/{partition.name}"
 
     def partitions(self) -> Iterator[tuple[Cluster, Partition]]:
         for cluster in self.clusters:
@@ -145,7 +168,13 @@ def to_json(network: Network) -> dict[str, Any]:
     clusters = by_name(network.clusters)
     for c in clusters:
         c["partitions"] = sorted(c["partitions"], key=lambda p: str(p["name"]))
+    added: dict[str, Any] = {}  # what older networks did not have, where there is some: their hashes stay
+    if network.licences:
+        added["licences"] = by_name(network.licences)
+    if network.verified != "prefer":
+        added["verified"] = network.verified
     return {
+        **added,
         "name": network.name,
         "currency": network.currency,
         "providers": by_name(network.providers),
@@ -164,6 +193,8 @@ def from_json(body: Mapping[str, Any]) -> Network:
         sites=tuple(Site(**s) for s in body["sites"]),
         clusters=tuple(_cluster(c) for c in body["clusters"]),
         accounts=tuple(Account(**{**a, "projects": tuple(a["projects"])}) for a in body["accounts"]),
+        licences=tuple(Licence(**x) for x in body.get("licences", ())),
+        verified=body.get("verified", "prefer"),
     )
 
 

@@ -12,6 +12,7 @@ from tidegrid.catalog.network_model import (
     Account,
     Cluster,
     CoBuilt,
+    Licence,
     Network,
     Partition,
     Prices,
@@ -127,9 +128,24 @@ class Reader:
         sites = tuple(self.site(n, t, {p.name for p in providers}) for n, t in top.named("sites"))
         clusters = tuple(self.cluster(n, t, {s.name for s in sites}) for n, t in top.named("clusters"))
         accounts = tuple(self.account(n, t) for n, t in top.named("accounts", None))
+        known = {p.name for p in providers}, {s.name for s in sites}
+        licences = tuple(self.licence(n, t, *known) for n, t in top.named("licences", None))
+        verified = "prefer"
+        if (placement := top.table("placement", None)) is not None:
+            verified = placement.get("verified", _one_of(("prefer", "require")), "prefer") or "prefer"
+            placement.done()
         top.done()
         self.unfilled()
-        return Network(name or "network", currency or "CNY", providers, sites, clusters, accounts)
+        return Network(name or "network", currency or "CNY", providers, sites, clusters, accounts, licences, verified)
+
+    def licence(self, name: str, t: Table, providers: set[str], sites: set[str]) -> Licence:
+        out = Licence(name, t.get("feature", _name, name) or name, t.count("count"), t.text("provider", ""), t.text("site", ""))
+        self.reference(t, "provider", out.provider, providers)
+        self.reference(t, "site", out.site, sites)
+        if out.provider and out.site:
+            self.bad(t.path, "serves a provider or a site, not both")
+        t.done()
+        return out
 
     def unfilled(self) -> None:
         """What a proposal left to people: said so, instead of what else is wrong with it."""

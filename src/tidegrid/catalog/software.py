@@ -1,4 +1,4 @@
-"""How a program is invoked at a cluster: as a plain command, out of a module, or in an Apptainer image.
+"""How a program is invoked at a cluster: as a plain command, out of a module or a Spack installation, or in an Apptainer image.
 
 The network file says what is there, by name:
 
@@ -6,6 +6,7 @@ The network file says what is there, by name:
       lmp: /usr/bin/lmp                                   # a command
       gromacs: {module: [gcc/12, gromacs/2024.2]}         # `module load` of these, in this order
       lammps: {apptainer: /images/lammps.sif, options: [--nv]}
+      cp2k: {spack: 'cp2k@2024.1 +openmp', root: /opt/spack}    # `spack load` of this spec, by /opt/spack/bin/spack
 
 An application document says what it can use, best first; where a document names one command only, it takes that name in
 whatever way the cluster has it.
@@ -43,6 +44,11 @@ class Kind(StrEnum):
     COMMAND = "command"
     MODULE = "module"
     APPTAINER = "apptainer"
+    SPACK = "spack"
+
+
+_OPTIONS = {Kind.MODULE: (), Kind.APPTAINER: ("options",), Kind.SPACK: ("root",)}
+_WAYS = "a command is wanted, or {module: …}, or {apptainer: …}, or {spack: …}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +77,23 @@ def read(value: Any) -> str | dict[str, Any]:
     if isinstance(value, str):
         return _text(value, "a command")
     if not isinstance(value, dict):
-        raise ValueError("a command is wanted, or {module: …}, or {apptainer: …}")
-    kinds = [k for k in ("module", "apptainer") if k in value]
+        raise ValueError(_WAYS)
+    kinds = [k for k in _OPTIONS if k in value]
     if len(kinds) != 1:
-        raise ValueError("a command is wanted, or {module: …}, or {apptainer: …}: one of them")
+        raise ValueError(f"{_WAYS}: one of them")
     kind = kinds[0]
-    known = {kind, "command"} | ({"options"} if kind == "apptainer" else set())
+    known = {str(kind), "command", *_OPTIONS[kind]}
     if unknown := sorted(str(k) for k in set(value) - known):
         raise ValueError(f"{unknown[0]} is not known here (known: {', '.join(sorted(known))})")
     out: dict[str, Any] = {}
-    if kind == "module":
+    if kind is Kind.MODULE:
         out["module"] = _texts(value["module"], "module", least=1)
     else:
-        out["apptainer"] = _text(value["apptainer"], "apptainer")
-        if "options" in value:
-            out["options"] = _texts(value["options"], "options", least=0)
+        out[str(kind)] = _text(value[kind], str(kind))
+    if "options" in value:
+        out["options"] = _texts(value["options"], "options", least=0)
+    if "root" in value:
+        out["root"] = _text(value["root"], "root")
     if "command" in value:
         out["command"] = _text(value["command"], "command")
     return out
@@ -103,15 +111,15 @@ def _text(value: Any, what: str) -> str:
         raise ValueError(f"{what}: a text is wanted")
     if len(value) > _TEXT_LIMIT or any(ord(c) < 32 or ord(c) == 127 for c in value):
         raise ValueError(f"{what}: too long, or more than one line")
-    if what == "module" and value.startswith("-"):
-        raise ValueError(f"{what}: {value!r} is no module")  # it would be an option of `module load`
+    if what in ("module", "spack") and value.startswith("-"):
+        raise ValueError(f"{what}: {value!r} is no {what}")  # it would be an option of `module load`
     return value
 
 
 def kind_of(entry: Any) -> Kind:
     """Of an entry as `read` made it."""
     if isinstance(entry, Mapping):
-        return Kind.MODULE if "module" in entry else Kind.APPTAINER
+        return next(k for k in _OPTIONS if k in entry)
     return Kind.COMMAND
 
 
@@ -136,6 +144,8 @@ def _invocation(v: Variant, kind: Kind, entry: Any) -> Invocation:
         return Invocation(
             kind, v.name, ("apptainer", "exec", *options, str(entry["apptainer"]), program), _APPTAINER_INIT
         )
+    if kind is Kind.SPACK:
+        return Invocation(kind, v.name, (program,), _spack(str(entry["spack"]), str(entry.get("root", "")), program))
     modules = " ".join(shlex.quote(str(m)) for m in entry["module"])
     # Old releases of Modules leave with 0 although they loaded nothing: the program itself is looked for, too.
     setup = (
@@ -145,6 +155,19 @@ def _invocation(v: Variant, kind: Kind, entry: Any) -> Invocation:
         + f"{{ echo {_say(f'{program} is not there after module load {modules}')} >&2; exit 127; }}\n"
     )
     return Invocation(kind, v.name, (program,), setup)
+
+
+def _spack(spec: str, root: str, program: str) -> str:
+    """`spack load --sh` prints what a shell is to evaluate, and needs no shell function of Spack's. The spec is one word: its
+    parts are told apart by Spack."""
+    spack = shlex.quote(f"{root.rstrip('/')}/bin/spack") if root else "spack"
+    failed = f"spack load {spec}: failed"
+    return (
+        f"tide_spack=$({spack} load --sh {shlex.quote(spec)}) || {{ echo {_say(failed)} >&2; exit 127; }}\n"
+        + 'eval "$tide_spack"\nunset tide_spack\n'
+        + f"command -v {shlex.quote(program)} >/dev/null || "
+        + f"{{ echo {_say(f'{program} is not there after spack load {spec}')} >&2; exit 127; }}\n"
+    )
 
 
 def _say(text: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tidegrid.cli import context
 from tidegrid.cli.context import Json
+from tidegrid.domain.errors import NotFound, Unreachable
+
+if TYPE_CHECKING:
+    from tidegrid.client import Tide
 
 JobArg = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.", show_default=False)]
 JobArgs = Annotated[list[str], typer.Argument(metavar="JOB…", help="Ids of jobs.", show_default=False)]
@@ -27,6 +31,7 @@ def ps(
     project: Annotated[str, typer.Option(help="Only of this project.", metavar="NAME", show_default=False)] = "",
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many, newest first.", metavar="N")] = 20,
     everything: Annotated[bool, typer.Option("--all", "-a", help="All of them.")] = False,
+    progress: Annotated[bool, typer.Option("--progress", help="Ask how far those are that run: one question a job.")] = False,
     json: Json = False,
 ) -> None:
     """List jobs, newest first."""
@@ -36,35 +41,38 @@ def ps(
         page = 500 if everything else min(number, 500)
         jobs = list(islice(tide.jobs(state=state or None, project=project or None, page=page),
                            None if everything else number))  # fmt: skip
+        far = {j.id: _progress(tide, j.id) for j in jobs if j.state == "running"} if progress else {}
     if json:
-        context.emit([j.raw for j in jobs])
+        context.emit([{**j.raw, "progress": far.get(j.id)} if progress else j.raw for j in jobs])
         return
     from tidegrid.cli import show
 
     show.table(
-        ["JOB", "NAME", "APP", "TASKS", "STATE", "AGE", "RAN", "COST", "REASON"],
+        ["JOB", "NAME", "APP", "TASKS", "STATE", *(["DONE"] if progress else []), "AGE", "RAN", "COST", "REASON"],
         [
-            [j.id, j.name, j.app, j.tasks, show.state(j.state), show.ago(j.created_at),
-             show.between(j.started_at, j.ended_at), j.cost, j.reason or ""]
+            [j.id, j.name, j.app, j.tasks, show.state(j.state), *([_percent(far.get(j.id))] if progress else []),
+             show.ago(j.created_at), show.between(j.started_at, j.ended_at), j.cost, j.reason or ""]
             for j in jobs
         ],
-        right=["TASKS", "AGE", "RAN", "COST"],
+        right=["TASKS", "DONE", "AGE", "RAN", "COST"],
         empty="no jobs",
     )  # fmt: skip
 
 
 def show_job(job: JobArg, json: Json = False) -> None:
-    """Show one job and its attempts."""
+    """Show one job and its attempts; of one that runs, how far it is, where its application says so."""
     with context.connected() as tide:
         found = tide.job(job)
+        far = _progress(tide, job) if found.state == "running" else None
     if json:
-        context.emit(found.raw)
+        context.emit({**found.raw, "progress": far} if far else found.raw)
         return
     from tidegrid.cli import show
 
     r = found.resources
     show.facts([
         ("job", found.id), ("name", found.name), ("state", show.state(found.state)), ("reason", found.reason),
+        ("done", _percent(far)),
         ("owner", f"{found.user} of {found.org}, project {found.project}"),
         ("application", f"{found.app}@{found.app_version[:12]}"),
         ("tasks", found.tasks if found.tasks > 1 else None),
@@ -87,6 +95,20 @@ def show_job(job: JobArg, json: Json = False) -> None:
                 for a in found.attempts
             ],
         )  # fmt: skip
+
+
+def _progress(tide: Tide, job: str) -> dict[str, Any] | None:
+    """None where its cluster is silent: nobody waits for that."""
+    try:
+        return tide.progress(job)
+    except (Unreachable, NotFound):
+        return None
+
+
+def _percent(far: dict[str, Any] | None) -> str:
+    if not far or far.get("percent") is None:
+        return ""
+    return f"{far['percent']:g} %" + (f" ({far['done']:g} of {far['of']:g})" if far.get("of") else "")
 
 
 def explain(job: JobArg, json: Json = False) -> None:

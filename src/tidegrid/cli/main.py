@@ -15,13 +15,18 @@ import typer
 from tidegrid import __version__
 from tidegrid.cli import (
     accounts,
+    apps,
     context,
     files,
     incidents,
+    installed,
     jobs,
     launching,
+    licences,
+    machine_card,
     money,
     network,
+    porting,
     replay,
     secret,
     servers,
@@ -45,7 +50,31 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (launching, network, incidents, servers, steering, replay, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed, trace, sweep, simulate):
+for module in (
+    launching,
+    machine_card,
+    network,
+    apps,
+    installed,
+    licences,
+    porting,
+    incidents,
+    servers,
+    steering,
+    replay,
+    submit,
+    jobs,
+    watch,
+    files,
+    money,
+    accounts,
+    site_accounts,
+    secret,
+    testbed,
+    trace,
+    simulate,
+    sweep,
+):
     module.register(app)
 
 INTERRUPTED = 130

@@ -1,4 +1,4 @@
-"""network, cluster, apps."""
+"""network, cluster."""
 
 from __future__ import annotations
 
@@ -27,10 +27,6 @@ def register(app: typer.Typer) -> None:
     group.command("dead")(dead)
     discovery.register(group)
     app.add_typer(group, name="cluster")
-    group = typer.Typer(help="Applications.", invoke_without_command=True, rich_markup_mode=None)
-    group.callback()(apps)
-    group.command("show")(apps_show)
-    app.add_typer(group, name="apps")
 
 
 def apply(
@@ -136,64 +132,3 @@ def _command(cluster: str, what: str, json: bool) -> None:
     with context.connected() as tide:
         found = tide.cluster_command(cluster, what)
     context.emit(found) if json else print(f"{cluster}: {what} done")
-
-
-def apps(ctx: typer.Context, json: Json = False) -> None:
-    """List applications."""
-    if ctx.invoked_subcommand is not None:
-        return
-    with context.connected() as tide:
-        found = tide.apps()
-    if json:
-        context.emit(found)
-        return
-    from tidegrid.cli import show
-
-    show.table(
-        ["APPLICATION", "VERSION", "TITLE", "SUMMARY"],
-        [[a["id"], str(a.get("version", ""))[:12], _text(a.get("title")), _text(a.get("summary"))] for a in found],
-        empty="no applications",
-    )
-
-
-def apps_show(app: Annotated[str, typer.Argument(metavar="APP", help="`id` or `id@version`.", show_default=False)], json: Json = False) -> None:
-    """Show an application and its parameters."""
-    with context.connected() as tide:
-        found = tide.app(app)
-    if json:
-        context.emit(found)
-        return
-    from tidegrid.cli import show
-
-    resources = found.get("resources") or {}
-    show.facts([
-        ("application", f"{found['id']}@{found.get('version', '')}"), ("title", _text(found.get("title"))),
-        ("summary", _text(found.get("summary"))),
-        ("resources", "  ".join(f"{k}={v}" for k, v in resources.items() if v)),
-        ("inputs", ", ".join(map(str, found.get("inputs") or []))),
-        ("outputs", ", ".join(map(str, found.get("outputs") or []))),
-    ])  # fmt: skip
-    schema = found.get("params") or {}
-    required = set(schema.get("required") or ())
-    if schema.get("properties"):
-        show.heading("parameters")
-    show.table(
-        ["NAME", "TYPE", "DEFAULT", "LIMITS", "DESCRIPTION"],
-        [
-            [name, p.get("type"), "required" if name in required and "default" not in p else show.scalar(p.get("default")),
-             _limits(p), p.get("description") or _text(p.get("title"))]
-            for name, p in (schema.get("properties") or {}).items()
-        ],
-    )  # fmt: skip
-
-
-def _limits(p: dict[str, Any]) -> str:
-    if "enum" in p:
-        return " | ".join(map(str, p["enum"]))
-    low, high = p.get("minimum", p.get("exclusiveMinimum")), p.get("maximum", p.get("exclusiveMaximum"))
-    return f"{'' if low is None else low}..{'' if high is None else high}" if (low, high) != (None, None) else ""
-
-
-def _text(value: Any) -> str:
-    """A text in one language or several."""
-    return str(value.get("en") or next(iter(value.values()), "")) if isinstance(value, dict) else str(value or "")

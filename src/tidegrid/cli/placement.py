@@ -13,6 +13,10 @@ _KNOWN = {"job", "state", "reason", "decisions", "events"}
 
 def offers(found: Mapping[str, Any]) -> None:
     """The candidates, best first, and why the rest is none."""
+    r = found.get("resources") or {}
+    if found.get("formulas"):
+        show.line(f"a task asks for {r.get('cores')} cores, {r.get('memory_mib')} MiB, {show.seconds(r.get('wall_s') or 0)} at most: "
+                  + "; ".join(f"{k} {v}" for k, v in found["formulas"].items()))  # fmt: skip
     _candidates(found.get("offers") or [])
     _refusals(found.get("refusals") or {}, found.get("partitions"))
     if found.get("summary"):

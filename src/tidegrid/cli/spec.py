@@ -38,7 +38,8 @@ def wanted(
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs of one task.", metavar="N")] = None,
     gpu_type: Annotated[str, typer.Option(help="Kind of GPU.", metavar="TYPE", show_default=False)] = "",
     wall: Annotated[str, typer.Option("--wall", "-t", help="Time limit: 90s, 10m, 1h30m, HH:MM:SS.", metavar="TIME", show_default=False)] = "",
-    objective: Annotated[str, typer.Option("--objective", "-o", help="balanced, cheapest, fastest, deadline or budget.", metavar="NAME", show_default=False)] = "",
+    objective: Annotated[str, typer.Option("--objective", "-o", help="balanced, cheapest, fastest, deadline, budget or patient.", metavar="NAME", show_default=False)] = "",
+    work: Annotated[str, typer.Option("--work", help="Kind of work: batch, interactive, may_wait or training.", metavar="KIND", show_default=False)] = "",
     arch: Annotated[list[str] | None, _list(("--arch",), "Only on this architecture. Repeatable.", "ARCH")] = None,
     region: Annotated[list[str] | None, _list(("--region",), "Only in this region. Repeatable.", "REGION")] = None,
     on: Annotated[list[str] | None, _list(("--on",), "Only there: CLUSTER or CLUSTER/PARTITION. Repeatable.", "PLACE")] = None,
@@ -75,6 +76,7 @@ def wanted(
         "resources": {k: v for k, v in resources.items() if v is not None},
         "constraints": {k: v for k, v in constraints.items() if v},
         "objective": objective,
+        "work": work,
         "array": values.array(array),
         "after_ok": [_job(j) for j in after or ()],
         "after_any": [_job(j) for j in after_any or ()],
@@ -98,6 +100,9 @@ def wanted(
             made["params"] = values.params(param, found.get("params") or {})
         if upload:
             made["inputs"] = [_input(tide, *origin) for origin in origins]
+        elif origins:
+            local = [Path(source).stat().st_size for _, source in origins if not source.startswith("job-")]
+            made |= {"input_bytes": sum(local), "input_files": len(local)}
         return {k: v for k, v in made.items() if v not in ("", [], {}, None, False)} | (
             {"movable": movable} if movable is not None else {}
         )

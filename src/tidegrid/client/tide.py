@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import time
@@ -14,12 +15,13 @@ from tidegrid.client import sse
 from tidegrid.client.calls import View, quoted
 from tidegrid.client.files import Files
 from tidegrid.client.operations import Operations
+from tidegrid.client.software import Software
 from tidegrid.client.transport import Transport, told
 from tidegrid.client.views import Event, Job, Page
 from tidegrid.domain.errors import Unreachable
 
 
-class Tide(Files, Operations):
+class Tide(Files, Operations, Software):
     """A connection to one server. Errors are those of `tidegrid.domain.errors`, with the server's codes; a server that
     does not answer is Unreachable (server.unreachable).
 
@@ -93,6 +95,10 @@ class Tide(Files, Operations):
         """Why it went where it went."""
         return self._view("GET", f"/jobs/{quoted(job_id)}/explain")
 
+    def progress(self, job_id: str) -> View:
+        """How far it is: {percent, done, of, source}; percent is None where nothing is known."""
+        return self._view("GET", f"/jobs/{quoted(job_id)}/progress")
+
     def cancel(self, job_id: str) -> Job:
         return self._act(job_id, "cancel")
 
@@ -126,6 +132,15 @@ class Tide(Files, Operations):
 
     def app(self, name: str) -> View:
         return self._view("GET", f"/apps/{quoted(name)}")
+
+    def app_versions(self, id: str) -> list[View]:
+        """Every version of an application, the current one first."""
+        return self._items(f"/apps/{quoted(id)}/versions")
+
+    def publish_app(self, document: str, files: Mapping[str, bytes] | None = None, *, dry_run: bool = False) -> View:
+        """Publish an application document (YAML) with the files it names, by those names. For operators."""
+        encoded = {name: base64.b64encode(content).decode() for name, content in (files or {}).items()}
+        return self._view("POST", "/apps", params={"dry_run": str(dry_run).lower()}, json={"document": document, "files": encoded})
 
     def network(self) -> View:
         return self._view("GET", "/network")

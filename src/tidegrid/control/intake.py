@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from tidegrid import ledger
 from tidegrid.catalog.document import Application
+from tidegrid.catalog.needs import Inputs
 from tidegrid.control.context import Context
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.errors import InvalidInput, NotFound
@@ -19,6 +20,7 @@ from tidegrid.domain.ids import parse, show
 from tidegrid.domain.job import Constraints, InputFile, JobSpec, JobState, Resources, SiteOptions
 from tidegrid.domain.ranges import MAX_TASKS, compress, parse_array
 from tidegrid.ledger.holds import insufficient
+from tidegrid.scheduling import labels
 from tidegrid.store import blobs, events, jobs, orgs
 from tidegrid.store.scope import Scope
 
@@ -45,9 +47,12 @@ def body_hash(bodies: Any) -> str:
     return hashlib.sha256(json.dumps(bodies, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def parse_body(body: Body, application: Application) -> Wanted:
-    """InvalidInput with a stable code where a field is wrong; parameters are checked by the application's schema."""
-    resources = _resources(body.get("resources") or {}, application)
+def parse_body(body: Body, application: Application, inputs: Inputs = Inputs()) -> Wanted:
+    """InvalidInput with a stable code where a field is wrong; parameters are checked by the application's schema. inputs: how much
+    it is given, for what the application computes of that."""
+    params = application.validate(dict(body.get("params") or {}))
+    work = str(body.get("work") or application.work)
+    resources = labels.apply(work, _resources(body.get("resources") or {}, application, params, inputs))
     constraints = body.get("constraints") or {}
     array = str(body.get("array") or "")
     tasks, throttle = parse_array(array) if array else ((0,), 0)
@@ -56,12 +61,12 @@ def parse_body(body: Body, application: Application) -> Wanted:
     spec = JobSpec(
         app=application.id,
         app_version=application.version,
-        params=application.validate(dict(body.get("params") or {})),
+        params=params,
         name=str(body.get("name") or application.id),
         project=str(body.get("project") or "default"),
         resources=resources,
         constraints=Constraints(**{k: tuple(constraints.get(k) or ()) for k in Constraints.__slots__}),
-        objective=str(body.get("objective") or "balanced"),
+        objective=str(body.get("objective") or labels.objective(work)),
         array=compress(tasks) if array else "",
         throttle=throttle,
         after_ok=_jobs(body.get("after_ok")),
@@ -74,6 +79,8 @@ def parse_body(body: Body, application: Application) -> Wanted:
         held=bool(body.get("held")),
         site=SiteOptions(**{k: v for k, v in (body.get("site") or {}).items() if v}),
         checkpoint_every_s=_every(body, application),
+        work=work,
+        trial=bool(body.get("trial")),  # the platform's own word: the API takes no such field
     )
     for name in spec.env:
         if not name.replace("_", "a").isalnum() or name[0].isdigit() or name.startswith("TIDE_"):
@@ -91,11 +98,8 @@ def _every(body: Body, application: Application) -> int:
     return wanted
 
 
-def _resources(asked: Body, application: Application) -> Resources:
-    base = asdict(application.resources)
-    merged = {**base, **{k: v for k, v in asked.items() if v is not None}}
-    r = Resources(**merged)
-    application.check_resources(r)
+def _resources(asked: Body, application: Application, params: Mapping[str, Any], inputs: Inputs) -> Resources:
+    r = application.resources_for(params, inputs, asked)
     if min(r.cores, r.memory_mib, r.wall_s, r.nodes, r.ranks) < 1 or r.gpus < 0:
         text = "cores, memory_mib, wall_s, nodes and ranks are at least 1, gpus at least 0"
         raise InvalidInput("resources.malformed", text)

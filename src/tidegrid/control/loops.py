@@ -27,6 +27,8 @@ from tidegrid.control.relocate import Relocator
 from tidegrid.control.staging import Staging
 from tidegrid.control.steering import EVERY_S, Steering
 from tidegrid.control.submit import Submitter
+from tidegrid.control.trials import LOOK_S as LOOK_TRIALS_S
+from tidegrid.control.trials import Trials
 from tidegrid.domain.attempt import Unsure
 from tidegrid.domain.errors import TideError, Unreachable
 from tidegrid.domain.lease import SUBMIT, cluster_of, cluster_role
@@ -52,6 +54,7 @@ class Loops:
         self.relocator = Relocator(ctx, self.contacts, picture)
         self.steering = Steering(ctx, picture)
         self.health = Watch(ctx, self.contacts, picture)
+        self.trials = Trials(ctx, picture, staging, submitter.application)
         self.checkpoints = submitter.checkpoints
         self.checkpoints.contacts = self.contacts
         leases.began, leases.ended = self._began, self._ended
@@ -63,6 +66,7 @@ class Loops:
         self._spawn("health", None, self.health.step, self.ctx.event("health"), lambda: LOOK_S)
         self._spawn("steer", None, self.steering.step, self.ctx.event("steer"), lambda: EVERY_S)
         self._spawn("checkpoints", None, self.checkpoints.step, self.ctx.event("checkpoints"), lambda: 1.0)
+        self._spawn("trials", None, self.trials.step, self.ctx.event("trials"), lambda: LOOK_TRIALS_S)
         self.watch_all()
         await self.leases.start()
 

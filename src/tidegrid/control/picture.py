@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from tidegrid.catalog import document
 from tidegrid.catalog.document import Application
 from tidegrid.catalog.network_model import Network, Partition, from_json, price_rows
 from tidegrid.control import access, views
 from tidegrid.control.context import Context
 from tidegrid.control.failover import FAILURES_TO_BREAK
 from tidegrid.control.intake import Wanted
+from tidegrid.control.programs import Programs
 from tidegrid.control.reconcile import Contact
 from tidegrid.domain.clock import SECOND
 from tidegrid.domain.errors import Conflict, InvalidInput
@@ -25,11 +25,11 @@ from tidegrid.domain.lease import cluster_role
 from tidegrid.domain.money import format_amount
 from tidegrid.domain.ranges import expand
 from tidegrid.rating.rates import Rates, format_price
-from tidegrid.scheduling import placement, runtime
+from tidegrid.scheduling import labels, placement, runtime
 from tidegrid.scheduling.health import Condition, shown
-from tidegrid.scheduling.placement import Decision, Request
+from tidegrid.scheduling.placement import Decision, Refusal, Request
 from tidegrid.scheduling.snapshot import Health, PartitionRow, Snapshot, need_of
-from tidegrid.store import apps, attempts, clusters, leases, networks
+from tidegrid.store import attempts, clusters, leases, networks, porting
 from tidegrid.store import health as healths
 
 Row = Mapping[Any, Any]
@@ -47,7 +47,7 @@ class Picture:
         self._held: frozenset[str] = frozenset()
         self._loaded = False
         self._history: dict[str, tuple[int, Any]] = {}
-        self._places: tuple[Any, dict[str, list[str]]] = (None, {})
+        self.software = Programs(ctx)
 
     def forget(self) -> None:
         """The network document has changed."""
@@ -72,20 +72,8 @@ class Picture:
         rows = [
             self._row(network, c.name, p, states.get(c.name), prices) for c in network.clusters for p in c.partitions
         ]
-        return Snapshot.build(self.ctx.now() // SECOND, rows, await self._installed(network))
-
-    async def _installed(self, network: Network) -> dict[str, list[str]]:
-        """For every application that needs a command: the partitions whose cluster has it."""
-        key = (network.hash, await self.ctx.store.read(apps.generation))
-        if self._places[0] != key:
-            rows = await self.ctx.store.read(apps.list_current)
-            needy = [a for a in (document.from_body(json.loads(r["body"])) for r in rows) if a.software.needed]
-            places = {
-                a.id: [f"{c.name}/{p.name}" for c, p in network.partitions() if a.installed(p.arch, c.software)]
-                for a in needy
-            }
-            self._places = (key, places)
-        return self._places[1]
+        places, table = await self.software.now(network)
+        return Snapshot.build(self.ctx.now() // SECOND, rows, places, table)
 
     def _row(
         self, network: Network, cluster: str, p: Partition, state: Row | None, prices: Mapping[str, Any]
@@ -192,9 +180,13 @@ class Picture:
     ) -> Request:
         r = spec.resources
         p50, p90 = runtime.predict(history, r.wall_s)
+        at_once = min(tasks, spec.throttle) if spec.throttle else tasks
         return Request(
             id=id_,
-            app=spec.app,
+            app=self.software.name(spec.app, spec.app_version),
+            trial=spec.trial,
+            linked=labels.linked(spec.work, r),
+            licences=tuple((f, n * at_once) for f, n in self.software.licences(spec.app, spec.app_version)),
             need=need_of(r),
             nodes=r.nodes,
             exclusive=r.exclusive,
@@ -216,6 +208,7 @@ class Picture:
     async def admission(self, wanted: Sequence[Wanted], org_id: int) -> list[int]:
         """Micro-yuan to reserve for each: the full wall time at the cheapest offer of the network as it is when all of it
         is up. InvalidInput (job.impossible) with every reason where no partition could ever take one."""
+        self.software.learn((w.spec.app, w.spec.app_version) for w in wanted)
         snapshot = await self._whole()
         may = dataclasses.replace(await access.access(self.ctx, await self.network()), mute=frozenset())
         requests = [
@@ -228,6 +221,7 @@ class Picture:
         out = []
         for i, decision in enumerate(placement.decide(requests, snapshot, k=1)):
             if decision.best is None:
+                await self._unmet(requests[i], decision, snapshot, org_id, wanted[i].spec)
                 details = {"refusals": {str(r): n for r, n in decision.refusals.items()}}
                 if len(wanted) > 1:
                     details["index"] = {"job": i}
@@ -240,14 +234,34 @@ class Picture:
             out.append(decision.best.hold)
         return out
 
+    async def _unmet(self, request: Request, decision: Decision, snapshot: Snapshot, org_id: int, spec: JobSpec) -> None:
+        """Keep what could run nowhere for want of an installation or an architecture: demand for porting. What could run nowhere
+        anyway is none."""
+        archs = spec.constraints.arch
+        reason = ""
+        if Refusal.NOT_INSTALLED in decision.refusals:
+            anywhere = placement.decide([dataclasses.replace(request, app="")], snapshot, k=1)[0]
+            reason = "not_installed" if anywhere.best is not None else ""
+        if not reason and archs and not set(archs) & set(snapshot.archs):
+            reason = "arch"
+        if not reason:
+            return
+        core_s = spec.resources.cores * spec.resources.nodes * spec.resources.wall_s * request.tasks
+        day, arch = self.ctx.now() // SECOND // 86_400, archs[0] if len(archs) == 1 else ""
+        await self.ctx.write(
+            lambda c: porting.refuse(c, day=day, org_id=org_id, app=spec.app, arch=arch[:32], reason=reason, core_s=core_s)
+        )
+
     async def _whole(self) -> Snapshot:
         snapshot = await self.snapshot()
         if snapshot is None or not snapshot.partitions:
             raise Conflict("network.none", "no network has been set up here", hint="`tide network apply FILE`")
-        return dataclasses.replace(snapshot, health=np.zeros_like(snapshot.health))
+        idle = dataclasses.replace(snapshot.software, pool_free=snapshot.software.pool_total)
+        return dataclasses.replace(snapshot, health=np.zeros_like(snapshot.health), software=idle)
 
     async def offers(self, wanted: Wanted, org_id: int) -> dict[str, Any]:
         """Where it could run now, best first, and why not elsewhere."""
+        self.software.learn([(wanted.spec.app, wanted.spec.app_version)])
         snapshot = await self.snapshot()
         if snapshot is None or not snapshot.partitions:
             await self._whole()
@@ -261,7 +275,7 @@ class Picture:
         decision = placement.decide([request], snapshot, k=len(snapshot.partitions))[0]
         offers = [
             {
-                **{k: v for k, v in c.to_json().items() if k not in ("cost", "score", "price", "hold")},
+                **{k: v for k, v in c.to_json().items() if k not in ("cost", "score", "price", "hold", "terms")},
                 "price": views.money(c.price),
                 "at_most": views.money(c.hold),
             }

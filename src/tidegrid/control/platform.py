@@ -12,12 +12,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tidegrid import ledger
-from tidegrid.catalog import document
-from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
 from tidegrid.control import accounts, failover, health, incidents, intake, network_file, replay, servers, views
+from tidegrid.control.applications import Applications
 from tidegrid.control.context import Context
+from tidegrid.control.installed import Installed
 from tidegrid.control.picture import Picture
+from tidegrid.control.porting_board import PortingBoard
 from tidegrid.control.projection import refresh
 from tidegrid.control.settlement import Settlement
 from tidegrid.control.site_accounts import SiteAccounts
@@ -31,7 +32,7 @@ from tidegrid.domain.ids import parse, show
 from tidegrid.domain.job import JobState
 from tidegrid.domain.money import format_amount
 from tidegrid.domain.ranges import expand
-from tidegrid.store import apps, attempts, clusters, decisions, events, idempotency, jobs, orgs, usage
+from tidegrid.store import attempts, clusters, decisions, events, idempotency, jobs, orgs, usage
 from tidegrid.store.engine import Store
 from tidegrid.store.scope import Scope
 
@@ -39,7 +40,7 @@ View = dict[str, Any]
 MAX_BULK = 1000
 
 
-class Platform(Settlement, SiteAccounts, Sites):
+class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, PortingBoard):
     """Everything below the server. The loops run beside it (`control.loops`)."""
 
     def __init__(self, ctx: Context, picture: Picture, staging: Staging) -> None:
@@ -47,7 +48,7 @@ class Platform(Settlement, SiteAccounts, Sites):
         self.store: Store = ctx.store
         self.ids: Any = ctx.ids
         self.home: Path = ctx.home
-        self._apps: dict[tuple[str, str], Application] = {}
+        self._apps = {}
         self._tails = Tails()
         self.on_network: Callable[[], Awaitable[None]] | None = None  # connects what a new network document names
         self.steering_of: Callable[[], Steering] | None = None  # the loops'
@@ -95,7 +96,7 @@ class Platform(Settlement, SiteAccounts, Sites):
         for i, body in enumerate(bodies):
             try:
                 application = await self._named(str(body["app"]))
-                parsed.append(intake.parse_body(body, application))
+                parsed.append(intake.parse_body(body, application, await self._inputs_of(actor, body, application)))
             except (InvalidInput, NotFound) as e:
                 if len(bodies) > 1:
                     e.details["index"] = i
@@ -119,8 +120,9 @@ class Platform(Settlement, SiteAccounts, Sites):
 
     async def offers(self, actor: Actor, body: View) -> View:
         application = await self._named(str(body["app"]))
-        wanted = intake.parse_body(body, application)
-        return await self.picture.offers(wanted, actor.org_id)
+        wanted = intake.parse_body(body, application, await self._inputs_of(actor, body, application))
+        found = await self.picture.offers(wanted, actor.org_id)
+        return {"resources": asdict(wanted.spec.resources), "formulas": application.needs.describe(), **found}
 
     # Jobs ---------------------------------------------------------------------------------------------------------
 
@@ -228,6 +230,7 @@ class Platform(Settlement, SiteAccounts, Sites):
             for c in body.get("candidates", []):
                 c.pop("cost", None)
                 c.pop("score", None)  # the cost is part of it
+                c.get("terms", {}).pop("cost", None)
         return {
             "at": views.when(d["at"]),
             "chosen": d["chosen"],
@@ -277,31 +280,7 @@ class Platform(Settlement, SiteAccounts, Sites):
     async def upload(self, actor: Actor, chunks: AsyncIterator[bytes]) -> View:
         return await self.staging.upload(actor.org_id, chunks)
 
-    # Catalog and network ------------------------------------------------------------------------------------------
-
-    async def application(self, app: str, version: str) -> Application:
-        """A pinned version."""
-        if (app, version) not in self._apps:
-            row = await self.store.read(lambda c: apps.get(c, app, version))
-            if row is None:
-                raise NotFound("app.unknown", f"there is no application {app}@{version[:12]}")
-            self._apps[app, version] = document.from_body(json.loads(row["body"]))
-        return self._apps[app, version]
-
-    async def _named(self, text: str) -> Application:
-        """`id` (the current version) or `id@version` (its beginning suffices)."""
-        app, _, version = text.partition("@")
-        row = await self.store.read(lambda c: apps.get(c, app, version) if version else apps.current(c, app))
-        if row is None:
-            raise NotFound("app.unknown", f"there is no application {text!r}", hint="`tide apps` lists them")
-        return await self.application(row["id"], row["version"])
-
-    async def apps(self) -> list[View]:
-        rows = await self.store.read(lambda c: apps.list_current(c))
-        return [_app_view(document.from_body(json.loads(r["body"])), full=False) for r in rows]
-
-    async def app(self, id: str) -> View:
-        return _app_view(await self._named(id), full=True)
+    # Network --------------------------------------------------------------------------------------------------------
 
     async def network_apply(self, actor: Actor, text: str, dry_run: bool) -> View:
         view = await network_file.apply(self.ctx, text, dry_run=dry_run)
@@ -454,24 +433,3 @@ class Platform(Settlement, SiteAccounts, Sites):
         job = (await self._job_row(actor, job_id))["id"] if job_id else None
         rows = await self.store.read(lambda c: events.after(c, scope, after, kinds=kinds, job_id=job, limit=limit))
         return [views.event(e) for e in rows]
-
-
-def _app_view(a: Application, *, full: bool) -> View:
-    view: View = {
-        "id": a.id,
-        "version": a.version,
-        "title": dict(a.title),
-        "summary": dict(a.summary),
-        "resources": {
-            "cores": a.resources.cores,
-            "memory_mib": a.resources.memory_mib,
-            "gpus": a.resources.gpus,
-            "wall_s": a.resources.wall_s,
-        },
-        "movable": a.movable,
-        "restartable": a.restartable,
-    }
-    if full:
-        view |= {"params": dict(a.params), "ui": dict(a.ui), "inputs": list(a.inputs), "outputs": list(a.outputs),
-                 "script": a.script}  # fmt: skip
-    return view

@@ -109,7 +109,7 @@ class Relocator:
         plain = await self.picture.requests(rows, specs)
         here = [
             dataclasses.replace(
-                q, excluded=(), constraints=dataclasses.replace(q.constraints, any_of=(w.place,), ordered=())
+                q, excluded=(), licences=(), constraints=dataclasses.replace(q.constraints, any_of=(w.place,), ordered=())
             )
             for q, (_, w) in zip(plain, asked, strict=True)
         ]

@@ -40,11 +40,11 @@ from tidegrid.domain.ranges import expand
 from tidegrid.scheduling.placement import Decision, Refusal
 from tidegrid.scheduling.record import Asked
 from tidegrid.scheduling.snapshot import Snapshot
-from tidegrid.store import attempts, decisions, events, jobs
+from tidegrid.store import attempts, decisions, events, jobs, licences
 from tidegrid.store.scope import Scope
 
 log = structlog.get_logger(__name__)
-_AWAY = (Refusal.UNHEALTHY, Refusal.DRAINED, Refusal.FAILING)
+_AWAY = (Refusal.UNHEALTHY, Refusal.DRAINED, Refusal.FAILING, Refusal.LICENCE)
 Row = Any
 
 
@@ -79,10 +79,11 @@ class Submitter:
         rows = await ctx.store.read(lambda c: jobs.parts_to_place(c, ctx.now(), ctx.settings.place_at_once))
         if not rows:
             return 0
+        specs = [intake.spec_from(r) for r in rows]
+        self.picture.software.learn((s.app, s.app_version) for s in specs)
         snapshot = self._snapshot = await self.picture.snapshot()
         if snapshot is None:
             return 0
-        specs = [intake.spec_from(r) for r in rows]
         asked = Asked(tuple(await self.picture.requests(rows, specs)))
         chosen = await asyncio.to_thread(asked.decide, snapshot)
         placing = asyncio.create_task(self._place(rows, specs, asked, chosen))
@@ -184,9 +185,11 @@ class Submitter:
             decision_row = self._decision(row, decision, now)
             attempt["decision_id"] = decision_row["id"]
             attempts.add(conn, [attempt])
+            licences.take(conn, attempt["id"], row["org_id"], decision.licences)
             try:
                 ledger.hold(conn, ctx.ids, now, row["org_id"], attempt["id"], attempt["hold"])
             except InsufficientFunds as e:  # the other parts go on: take back what was written for this one
+                licences.forget(conn, attempt["id"])
                 attempts.remove_unsent(conn, attempt["id"])
                 jobs.release_reservation(conn, row["job_id"], -part["reserved"])
                 self._wait(conn, row, f"waits for balance: {e.message}", 10.0, now)

@@ -18,6 +18,7 @@ class Permission(StrEnum):
     JOBS_READ = "jobs:read"  # jobs, their logs and outputs
     JOBS_WRITE = "jobs:write"  # submit, cancel, hold, release, upload
     CATALOG_READ = "catalog:read"  # applications, clusters
+    CATALOG_WRITE = "catalog:write"  # publish applications
     EVENTS_READ = "events:read"
     USAGE_READ = "usage:read"  # usage, balance
     TOKENS_OWN = "tokens:own"  # make, list and revoke one's own tokens

@@ -97,7 +97,8 @@ class InputFile:
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """A validated submission. params: JSON values by the application's schema; array: a range text, empty for none;
-    checkpoint_every_s: between two copies of its checkpoint, 0: as the application says."""
+    checkpoint_every_s: between two copies of its checkpoint, 0: as the application says; work: what kind it is, "" for none in particular;
+    trial: it finds out whether its application works somewhere."""
 
     app: str
     app_version: str
@@ -119,6 +120,8 @@ class JobSpec:
     held: bool = False
     site: SiteOptions = SiteOptions()
     checkpoint_every_s: int = 0
+    work: str = ""
+    trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

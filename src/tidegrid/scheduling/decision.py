@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from tidegrid.domain.money import format_amount
+from tidegrid.domain.money import MICRO, format_amount
 from tidegrid.rating.rate import rate_millicores
+from tidegrid.scheduling.objective import Objective
 from tidegrid.scheduling.snapshot import SUPPLIES, Floats, Ints, Snapshot
+from tidegrid.scheduling.software import Standing
 
 WAIT_P50_SHARE = 0.5  # of the wait by estimates: jobs run about half as long as estimated
 SOON_S = 60.0  # "at once"
@@ -18,7 +20,7 @@ SOON_S = 60.0  # "at once"
 
 class Refusal(StrEnum):
     """Why a partition cannot take a job. The physical ones are counted wherever they hold, so one partition may count under
-    several; the last three only at partitions with none of them."""
+    several; the last four only at partitions with none of them."""
 
     ARCH = "arch"
     REGION = "region"
@@ -31,8 +33,12 @@ class Refusal(StrEnum):
     DRAINED = "drained"
     FAILING = "failing"
     NOT_INSTALLED = "not_installed"
+    NOT_VERIFIED = "not_verified"
+    NOT_LINKED = "not_linked"
+    NO_LICENCE = "no_licence"
     NO_ACCOUNT = "no_account"
     NO_PRICE = "no_price"
+    LICENCE = "licence"
     BALANCE = "balance"
     BUDGET = "budget"
     DEADLINE = "deadline"
@@ -50,8 +56,12 @@ TEXTS: Mapping[Refusal, str] = {
     Refusal.DRAINED: "are drained by an operator",
     Refusal.FAILING: "are drained for their failures, until probes succeed",
     Refusal.NOT_INSTALLED: "do not have the application",
+    Refusal.NOT_VERIFIED: "have the application, and its acceptance tests have not passed there",
+    Refusal.NOT_LINKED: "have no interconnect between their nodes",
+    Refusal.NO_LICENCE: "have not so many licences for it",
     Refusal.NO_ACCOUNT: "have no account there that is bound to you",
     Refusal.NO_PRICE: "have no price",
+    Refusal.LICENCE: "have no licence free for it now",
     Refusal.BALANCE: "cost more, at full wall time, than the balance covers",
     Refusal.BUDGET: "cost more, at full wall time, than the budget",
     Refusal.DEADLINE: "would end too late",
@@ -64,7 +74,8 @@ class Candidate:
 
     index: into the snapshot's partitions; start_now: chance to start within a minute; wait, staging, run: seconds, predicted
     (of all tasks together for run); price, cost: micro-yuan at run_p50, customer's and operator's; hold: price at the full wall
-    time; score: micro-yuan, lower is better; sell, cost_rates: 1e-8 yuan per (core, GPU, GiB)-hour; need: what one task is given
+    time; score: micro-yuan, lower is better; terms: what it is the sum of, times `factor` (see `score_terms`); standing: of the
+    application there, "" where nothing is known; sell, cost_rates: 1e-8 yuan per (core, GPU, GiB)-hour; need: what one task is given
     there, and pays for, in the order of the snapshot's kinds.
     """
 
@@ -86,6 +97,8 @@ class Candidate:
     sell: tuple[int, int, int]
     cost_rates: tuple[int, int, int]
     need: tuple[int, int, int]
+    terms: Mapping[str, float] = field(default_factory=dict)
+    standing: str = ""
 
     @property
     def name(self) -> str:
@@ -106,6 +119,8 @@ class Candidate:
             "cost": self.cost,
             "hold": self.hold,
             "score": round(self.score, 3),
+            "terms": {name: round(value, 3) for name, value in self.terms.items()},
+            "standing": self.standing,
         }
 
 
@@ -113,7 +128,7 @@ class Candidate:
 class Terms:
     """What the candidates are made from: the request's shape and predictions, and of the best partitions, best first, their
     index, wait (s) and score. whole_nodes: how many it has to itself, 0 where it shares them; waves float64[P]: how often a
-    partition is filled for all tasks, None for one task."""
+    partition is filled for all tasks, None for one task; factor float64[P]: on the score, for what is in doubt there, None for 1."""
 
     snapshot: Snapshot
     need: tuple[int, ...]
@@ -127,6 +142,9 @@ class Terms:
     wait: Floats
     score: Floats
     waves: Floats | None
+    objective: Objective
+    app: str = ""
+    factor: Floats | None = None
 
     def candidates(self) -> tuple[Candidate, ...]:
         return tuple(self._candidate(i) for i in range(len(self.index)))
@@ -142,6 +160,11 @@ class Terms:
         run = min(slowness * self.p50, float(self.wall_s))
         staging = float(s.staging_s[p]) + self.input_bytes / float(s.bandwidth[p]) if self.input_bytes else 0.0
         ran_ms = round(run * 1000)
+        price = self.tasks * rate_millicores(ran_ms, millicores, gpus, mib, sell)
+        marginal = self.tasks * rate_millicores(ran_ms, millicores, gpus, mib, cost)
+        run_p50, run_p90 = run * waves, min(slowness * self.p90, float(self.wall_s)) * waves
+        factor = 1.0 if self.factor is None else float(self.factor[p])
+        row = s.software.row(self.app)
         return Candidate(
             index=p,
             cluster=cluster,
@@ -150,10 +173,10 @@ class Terms:
             wait_p50=wait * WAIT_P50_SHARE,
             wait_p90=wait,
             staging_s=staging,
-            run_p50=run * waves,
-            run_p90=min(slowness * self.p90, float(self.wall_s)) * waves,
-            price=self.tasks * rate_millicores(ran_ms, millicores, gpus, mib, sell),
-            cost=self.tasks * rate_millicores(ran_ms, millicores, gpus, mib, cost),
+            run_p50=run_p50,
+            run_p90=run_p90,
+            price=price,
+            cost=marginal,
             hold=self.tasks * rate_millicores(self.wall_s * 1000, millicores, gpus, mib, sell),
             score=float(self.score[i]),
             supply=SUPPLIES[int(s.supply[p])].value,
@@ -161,7 +184,26 @@ class Terms:
             sell=sell.as_tuple(),
             cost_rates=cost.as_tuple(),
             need=(millicores, mib, gpus),
+            terms=score_terms(self.objective, price, marginal, wait, staging, run_p50, run_p90, factor),
+            standing="" if row is None else Standing(int(s.software.standing[row, p])).name.lower(),
         )
+
+
+def score_terms(
+    o: Objective, price: float, cost: float, wait: float, staging: float, run_p50: float, run_p90: float, factor: float
+) -> dict[str, float]:
+    """Micro-yuan of each term of a score: (price + cost + wait + staging + run + risk) * factor. price, cost: micro-yuan; wait: by the
+    estimates; times in s; factor: 1 where nothing is in doubt."""
+    a_second = o.time * MICRO / 3600
+    return {
+        "price": o.price * price,
+        "cost": o.cost * cost,
+        "wait": a_second * wait * WAIT_P50_SHARE,
+        "staging": a_second * staging,
+        "run": a_second * run_p50,
+        "risk": a_second * o.risk * (wait * (1 - WAIT_P50_SHARE) + run_p90 - run_p50),
+        "factor": factor,
+    }
 
 
 def allocated(s: Snapshot, need: Sequence[int], whole_nodes: int) -> Ints:
@@ -174,7 +216,8 @@ def allocated(s: Snapshot, need: Sequence[int], whole_nodes: int) -> Ints:
 @dataclass(frozen=True, eq=False)
 class Decision:
     """chosen: index into `candidates`, None where nothing is feasible; feasible: how many there were of `partitions`;
-    refusals: count by reason; policy: its hash; note: why the chosen is not the first, where it is not."""
+    refusals: count by reason; policy: its hash; note: why the chosen is not the first, where it is not; licences:
+    (pool, count) that the chosen takes."""
 
     request: int
     objective: str
@@ -184,6 +227,7 @@ class Decision:
     feasible: int
     policy: str
     note: str = ""
+    licences: tuple[tuple[str, int], ...] = ()
 
     @property
     def partitions(self) -> int:
@@ -230,6 +274,7 @@ class Decision:
             "snapshot": self.snapshot,
             "policy": self.policy,
             "note": self.note,
+            "licences": {pool: n for pool, n in self.licences},
         }
 
 
@@ -246,7 +291,10 @@ def explain_text(decision: Decision, snapshot: Snapshot) -> list[str]:
             f"staging {_span(best.staging_s)}, run {_span(best.run_p50)} (p90 {_span(best.run_p90)}): all predicted",
             f"  price about {format_amount(best.price)} yuan, at most {format_amount(best.hold)} for the full wall time; "
             f"{best.supply.replace('_', '-')} capacity",
+            *_weights(best),
         ]
+        if decision.licences:
+            lines.append("  takes of licences: " + ", ".join(f"{n} of {pool}" for pool, n in decision.licences))
         lines += [f"  instead of {_against(best, c)}" for c in decision.candidates if c.index != best.index]
         if decision.refusals:
             lines.append(f"refused, of {decision.partitions} partitions (one may count twice):")
@@ -255,6 +303,21 @@ def explain_text(decision: Decision, snapshot: Snapshot) -> list[str]:
     if decision.snapshot != snapshot.revision:
         lines.append(f"(shown beside picture {snapshot.revision[:12]}, which is another one)")
     return lines
+
+
+_STANDINGS = {
+    "tuned": "the application is verified and tuned there",
+    "verified": "the application's acceptance tests passed there",
+    "installed": "the application is installed there, and its acceptance tests have not passed there yet",
+}
+
+
+def _weights(best: Candidate) -> list[str]:
+    """What the customer's wishes made of it, in yuan; the operator's own term is left out."""
+    t = best.terms
+    parts = [f"{name} {format_amount(round(t[name]))}" for name in ("price", "wait", "staging", "run", "risk") if t.get(name)]
+    lines = [f"  weighed, in yuan: {', '.join(parts)}" + (f"; times {t['factor']:g} for doubt" if t.get("factor", 1.0) != 1.0 else "")]
+    return lines + ([f"  {_STANDINGS[best.standing]}"] if best.standing in _STANDINGS else [])
 
 
 def _against(best: Candidate, other: Candidate) -> str:

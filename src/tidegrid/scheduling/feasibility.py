@@ -10,7 +10,8 @@ import numpy as np
 
 from tidegrid.domain.job import Constraints
 from tidegrid.scheduling.decision import Refusal
-from tidegrid.scheduling.snapshot import Bools, Health, Snapshot
+from tidegrid.scheduling.snapshot import Bools, Health, Ints, Snapshot
+from tidegrid.scheduling.software import Software, Standing
 
 Masks = tuple[Bools, dict[Refusal, int]]
 
@@ -43,10 +44,17 @@ class Asks(Protocol):
     def excluded(self) -> tuple[str, ...]: ...
     @property
     def closed(self) -> tuple[str, ...]: ...
+    @property
+    def trial(self) -> bool: ...
+    @property
+    def linked(self) -> bool: ...
+    @property
+    def licences(self) -> tuple[tuple[str, int], ...]: ...
 
 
 class Feasibility:
-    """Of one snapshot. Three masks make a verdict: where it may run, what fits, how long; each kept by its own key."""
+    """Of one snapshot. Four masks make a verdict: where it may run, what fits, how long, with what software; each kept by its own
+    key."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -62,13 +70,15 @@ class Feasibility:
         self._state = _union(len(s.partitions), state)
         self._limit = np.where(s.max_wall_s > 0, s.max_wall_s, np.iinfo(np.int64).max)
         self._where: dict[tuple[Constraints, tuple[str, ...], str, tuple[str, ...]], Masks] = {}
+        self._software: dict[tuple[str, bool, bool, tuple[tuple[str, int], ...]], Masks] = {}
         self._fit: dict[tuple[tuple[int, ...], str, int], Masks] = {}
         self._long: dict[int, Masks] = {}
         self._verdict: dict[tuple[object, ...], Verdict] = {}
 
     def of(self, r: Asks) -> Verdict:
         where_key, fit_key = (r.constraints, r.excluded, r.app, r.closed), (r.need, r.gpu_type, r.nodes)
-        key = (where_key, fit_key, r.wall_s)
+        software_key = (r.app, r.trial, r.linked, r.licences)
+        key = (where_key, fit_key, software_key, r.wall_s)
         known = self._verdict.get(key)
         if known is not None:
             return known
@@ -81,12 +91,16 @@ class Feasibility:
         long = self._long.get(r.wall_s)
         if long is None:
             long = self._long[r.wall_s] = _union(len(self._limit), [(Refusal.TOO_LONG, r.wall_s > self._limit)])
+        software = self._software.get(software_key)
+        if software is None:
+            software = self._software[software_key] = self._judge_software(r)
         bad = where[0] | fit[0]
+        bad |= software[0]
         bad |= long[0]
         bad |= self._state[0]
         verdict = self._verdict[key] = Verdict(
             bad,
-            {**where[1], **fit[1], **long[1], **self._state[1]},
+            {**where[1], **fit[1], **long[1], **software[1], **self._state[1]},
             len(bad) - int(np.count_nonzero(bad)),
         )
         return verdict
@@ -104,8 +118,24 @@ class Feasibility:
             found.append((Refusal.EXCLUDED, self._named((*c.exclude, *excluded))))
         if closed:
             found.append((Refusal.NO_ACCOUNT, self._named(closed)))
-        if app in s.apps:
-            found.append((Refusal.NOT_INSTALLED, ~s.has_app(app)))
+        return _union(len(s.partitions), found)
+
+    def _judge_software(self, r: Asks) -> Masks:
+        """Installed, and as far as is asked verified, there; enough licences, were they all free; an interconnect. A trial goes where
+        the application is, whatever is thought of it."""
+        s, found = self.snapshot, []
+        absent = ~s.has_app(r.app)
+        row = s.software.row(r.app)
+        if row is not None and not r.trial:
+            standing = s.software.standing[row]
+            absent |= standing == Standing.WITHDRAWN
+            least = Standing.VERIFIED if s.software.strict[row] else Standing.INSTALLED
+            found.append((Refusal.NOT_VERIFIED, (standing < least) & ~absent))
+        found.append((Refusal.NOT_INSTALLED, absent))
+        if r.linked:
+            found.append((Refusal.NOT_LINKED, ~s.software.linked))
+        for feature, n in r.licences:
+            found.append((Refusal.NO_LICENCE, ~holds(s.software, s.software.pool_total, feature, n)))
         return _union(len(s.partitions), found)
 
     def _judge_fit(self, need: Sequence[int], gpu_type: str, nodes: int) -> Masks:
@@ -126,6 +156,15 @@ class Feasibility:
         if known:
             mask[np.concatenate(known)] = True
         return mask
+
+
+def holds(software: Software, left: Ints, feature: str, n: int) -> Bools:
+    """bool[P]: where some pool of the feature serves and has `n` of `left` int64[L]."""
+    mask = np.zeros(len(software.linked), np.bool_)
+    for pool in software.pools_of(feature):
+        if left[pool] >= n:
+            mask |= software.pool_at[pool]
+    return mask
 
 
 def _union(size: int, found: Sequence[tuple[Refusal, Bools]]) -> Masks:

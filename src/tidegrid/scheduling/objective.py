@@ -37,6 +37,7 @@ PRESETS: Mapping[str, Objective] = {
     "fastest": Objective(price=0.001, time=1000.0, cost=0.001, risk=0.5),
     "deadline": Objective(price=1.0, time=0.05, cost=0.1, risk=1.0, sure=True),
     "budget": Objective(price=0.01, time=100.0, cost=0.01),
+    "patient": Objective(price=1.0, time=0.02, cost=1.0),
 }
 
 

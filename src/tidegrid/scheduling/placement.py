@@ -30,7 +30,8 @@ class Request:
     seconds; excluded: clusters or partitions that refused it; closed: clusters where its customer has no account;
     run_p50_s, run_p90_s: predicted run time of one task at speed 1,
     None for `runtime.predict` without history; balance: micro-yuan available, None for not asked; budget: micro-yuan at most;
-    deadline_s: unix time by which it should have ended.
+    deadline_s: unix time by which it should have ended; trial: it finds out whether the application works there; linked: its nodes need
+    an interconnect; licences: (feature, count), of all tasks that run at once.
     """
 
     id: int
@@ -51,6 +52,9 @@ class Request:
     deadline_s: int | None = None
     nodes: int = 1
     exclusive: bool = False
+    trial: bool = False
+    linked: bool = False
+    licences: tuple[tuple[str, int], ...] = ()
 
 
 def decide(

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -23,8 +23,11 @@ from tidegrid.domain.errors import Broken, InvalidInput
 from tidegrid.domain.job import Resources
 from tidegrid.rating.book import Supply
 from tidegrid.rating.rates import Rates
+from tidegrid.scheduling import software as programs
+from tidegrid.scheduling.software import Software
 
-SCHEMA = 1
+SCHEMA = 2
+_READABLE = (1, 2)  # 1 knew nothing of software
 KINDS = ("millicores", "memory_mib", "gpus")
 SUPPLIES = (Supply.CO_BUILT, Supply.PURCHASED)
 _MAGIC = b"TGSNAP1\n"
@@ -88,7 +91,8 @@ class Snapshot:
     float64[P]; easy bool[P]: EASY backfill there, else FCFS.
 
     running jobs of partition p: rows run_ptr[p]:run_ptr[p+1] of run_end_s int64[R], run_need int64[R,K]; waiting ones: rows of
-    wait_ptr, wait_wall_s, wait_need. apps: names known to be installed only where `installed` bool[A,P] says.
+    wait_ptr, wait_wall_s, wait_need. apps: names known to be installed only where `installed` bool[A,P] says; software: what is
+    known of installations, licences and machines.
     """
 
     epoch_s: int
@@ -123,21 +127,36 @@ class Snapshot:
     installed: Bools
     kinds: tuple[str, ...] = KINDS
     schema: int = SCHEMA
+    software: Software = None  # type: ignore[assignment]  # None: nothing is known
     memo: dict[str, Any] = field(init=False, repr=False, default_factory=dict)  # what `placement` derived; never stored
 
     def __post_init__(self) -> None:
+        if self.software is None:
+            object.__setattr__(self, "software", programs.table(self.partitions))
         shapes = _shapes(self)
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
+        for name, value in self._fields():
             if isinstance(value, np.ndarray):
-                if value.shape != shapes[f.name]:
-                    raise InvalidInput("snapshot.shape", f"{f.name} has shape {value.shape}, not {shapes[f.name]}")
+                if value.shape != shapes[name]:
+                    raise InvalidInput("snapshot.shape", f"{name} has shape {value.shape}, not {shapes[name]}")
                 value.setflags(write=False)
 
+    def _fields(self) -> list[tuple[str, Any]]:
+        """All that is stored, by name; what is known of software as `software.apps` and so on."""
+        own = [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in ("memo", "software")]
+        if self.schema < 2:
+            return own
+        return own + [(f"software.{name}", value) for name, value in programs.to_fields(self.software).items()]
+
     @staticmethod
-    def build(epoch_s: int, rows: Sequence[PartitionRow], apps: Mapping[str, Sequence[str]] | None = None) -> Snapshot:
+    def build(
+        epoch_s: int,
+        rows: Sequence[PartitionRow],
+        apps: Mapping[str, Sequence[str]] | None = None,
+        software: Callable[[Sequence[str]], Software] | None = None,
+    ) -> Snapshot:
         """A snapshot of `rows`. apps: application -> the clusters or partitions that have it; an application not named
-        there is taken to be everywhere. InvalidInput snapshot.shape where a row has not one number a kind."""
+        there is taken to be everywhere; software: makes the arrays of the partitions' names. InvalidInput snapshot.shape where a row has
+        not one number a kind."""
         names = tuple(f"{r.cluster}/{r.partition}" for r in rows)
         if len(set(names)) != len(names):
             raise InvalidInput("snapshot.shape", "a partition is named twice")
@@ -182,6 +201,7 @@ class Snapshot:
             wait_need=_table([need for _, need in waiting]),
             apps=tuple(installed),
             installed=np.array(list(installed.values()), np.bool_).reshape(len(installed), len(rows)),
+            software=software(names) if software is not None else programs.table(names),
         )
 
     @property
@@ -212,14 +232,13 @@ class Snapshot:
     def _body(self) -> bytes:
         head: dict[str, Any] = {}
         arrays: list[bytes] = []
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
+        for name, value in self._fields():
             if isinstance(value, np.ndarray):
                 little = np.ascontiguousarray(value).astype(value.dtype.newbyteorder("<"), copy=False)
-                head[f.name] = [little.dtype.str, list(value.shape)]
+                head[name] = [little.dtype.str, list(value.shape)]
                 arrays.append(little.tobytes())
-            elif f.name != "memo":
-                head[f.name] = value
+            else:
+                head[name] = value
         text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
         return b"".join([len(text).to_bytes(8, "little"), text, *arrays])
 
@@ -241,24 +260,24 @@ class Snapshot:
             body = zlib.decompress(data[len(_MAGIC) :])
             at = 8 + int.from_bytes(body[:8], "little")
             head = json.loads(body[8:at])
-            if head["schema"] != SCHEMA:
+            if head["schema"] not in _READABLE:
                 raise Broken(
                     "snapshot.schema", f"the snapshot has schema {head['schema']}, this program reads {SCHEMA}"
                 )
             values: dict[str, Any] = {}
-            for f in dataclasses.fields(Snapshot):
-                if f.name == "memo":
-                    continue
-                value = head[f.name]
+            for name, value in head.items():
                 if isinstance(value, list) and len(value) == 2 and isinstance(value[1], list):
                     size = int(np.prod(value[1])) * np.dtype(value[0]).itemsize
                     flat = np.frombuffer(body, value[0], int(np.prod(value[1])), at) if size else np.empty(0, value[0])
-                    values[f.name] = flat.reshape(value[1]).astype(np.dtype(value[0]).newbyteorder("="))
+                    values[name] = flat.reshape(value[1]).astype(np.dtype(value[0]).newbyteorder("="))
                     at += size
                 else:
-                    values[f.name] = tuple(value) if isinstance(value, list) else value
+                    values[name] = tuple(value) if isinstance(value, list) else value
             if at != len(body):
                 raise ValueError(f"{len(body) - at} bytes too many")
+            known = {k: values.pop(k) for k in list(values) if k.startswith("software.")}
+            if known:
+                values["software"] = Software(**{k.partition(".")[2]: v for k, v in known.items()})
             return Snapshot(**values)
         except (ValueError, KeyError, TypeError, zlib.error, InvalidInput) as error:
             raise Broken("snapshot.corrupt", f"this is no snapshot: {error}") from None
@@ -270,6 +289,7 @@ def _shapes(s: Snapshot) -> dict[str, tuple[int, ...]]:
     table.update(capacity=(p, k), free=(p, k), largest=(p, k), sell=(p, 3), cost=(p, 3), installed=(len(s.apps), p))
     table.update(run_ptr=(p + 1,), run_end_s=(r,), run_need=(r, k))
     table.update(wait_ptr=(p + 1,), wait_wall_s=(w,), wait_need=(w, k))
+    table.update({f"software.{name}": shape for name, shape in programs.shapes(s.software, p).items()})
     return table
 
 

@@ -13,10 +13,11 @@ import numpy as np
 from tidegrid.domain.money import MICRO
 from tidegrid.rating.rate import MIB_PER_GIB
 from tidegrid.scheduling.decision import WAIT_P50_SHARE, Decision, Refusal, Terms, allocated
-from tidegrid.scheduling.feasibility import Feasibility
+from tidegrid.scheduling.feasibility import Feasibility, holds
 from tidegrid.scheduling.objective import Objective, lookup, policy_hash
 from tidegrid.scheduling.runtime import predict
 from tidegrid.scheduling.snapshot import Bools, Floats, Health, Ints, Snapshot
+from tidegrid.scheduling.software import Standing
 from tidegrid.scheduling.waits import Waits
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 
 ORDERED_WAIT_S = 600.0  # an ordered list's entry is taken if its median wait is within this
 SUSPECT_FACTOR = 1.5  # on the score of a suspect place: about every other job there is taken to run again elsewhere
+UNVERIFIED_FACTOR = 1.1  # where acceptance tests have not passed: about every tenth job there is taken to fail for it
 SETTINGS: Mapping[str, float] = {
     "ordered_wait_s": ORDERED_WAIT_S, "wait_p50_share": WAIT_P50_SHARE, "suspect_factor": SUSPECT_FACTOR,
+    "unverified_factor": UNVERIFIED_FACTOR,
 }  # fmt: skip
 _YUAN_HOUR = MICRO / 3600  # micro-yuan a second, of one yuan an hour
 _PRICE_HOUR = 100.0 * 3600  # 1e-8 yuan an hour in one micro-yuan a second
@@ -51,6 +54,8 @@ class Batch:
         self._room = list(snapshot.free.T.copy())
         self._load: Floats = np.zeros(len(snapshot.partitions))  # s of each whole partition, placed by this batch
         self._charged = False
+        self._licences: Ints = snapshot.software.pool_free.copy()
+        self._factors: dict[str, Floats | None] = {}
         self._sell: dict[Shape, tuple[Floats, float]] = {}
         self._pace: dict[tuple[Shape, int, str], tuple[Floats, Floats | None]] = {}
 
@@ -77,11 +82,15 @@ class Batch:
         if r.input_bytes:
             staging = s.staging_s + r.input_bytes / s.bandwidth
             score += staging * time
-        if self._doubt is not None:
-            score *= self._doubt
+        factor = self._factor(r.app)
+        if factor is not None:
+            score *= factor
         np.putmask(score, verdict.bad, np.inf)
 
         refused: dict[Refusal, Bools] = {}
+        for feature, n in r.licences:
+            free = holds(s.software, self._licences, feature, n)
+            refused[Refusal.LICENCE] = refused[Refusal.LICENCE] | ~free if Refusal.LICENCE in refused else ~free
         sell, dearest = self._sell_of(r)
         at_most = wall * r.tasks
         if asks_balance and r.balance is not None and dearest * at_most > r.balance:
@@ -105,10 +114,36 @@ class Batch:
 
         top = best(score, k)
         chosen, note = self._choose(r, top, score, wait)
+        taken = () if chosen is None else self._pools(r, int(top[chosen]))
         if charges and chosen is not None:
             self._charge(r, int(top[chosen]), p90, waves)
-        terms = Terms(s, r.need, r.nodes if r.exclusive else 0, r.tasks, r.wall_s, r.input_bytes, p50, p90, top, wait[top], score[top], waves)
-        return Decision(r.id, r.objective, chosen, terms, refusals, feasible, self.policy, note)
+            for pool, n in taken:
+                self._licences[pool] -= n
+        terms = Terms(
+            s, r.need, r.nodes if r.exclusive else 0, r.tasks, r.wall_s, r.input_bytes, p50, p90, top, wait[top], score[top], waves,
+            objective, r.app, factor,
+        )  # fmt: skip
+        names = tuple((s.software.pools[pool], n) for pool, n in taken)
+        return Decision(r.id, r.objective, chosen, terms, refusals, feasible, self.policy, note, names)
+
+    def _factor(self, app: str) -> Floats | None:
+        """On the score, float64[P], for a suspect place and an application that is not verified there; None for 1 everywhere."""
+        if app not in self._factors:
+            known, row = self.snapshot.software, self.snapshot.software.row(app)
+            factor = self._doubt
+            if row is not None and known.tested[row]:
+                unproved = np.where(known.standing[row] < Standing.VERIFIED, UNVERIFIED_FACTOR, 1.0)
+                factor = unproved if factor is None else unproved * factor
+            self._factors[app] = factor
+        return self._factors[app]
+
+    def _pools(self, r: Request, p: int) -> tuple[tuple[int, int], ...]:
+        """(pool, count) that a request takes at partition p: of each feature the pool that serves fewest partitions."""
+        known, out = self.snapshot.software, []
+        for feature, n in r.licences:
+            here = (int(x) for x in known.pools_of(feature) if known.pool_at[x, p] and self._licences[x] >= n)
+            out.append((next(here), n))
+        return tuple(out)
 
     def _sell_of(self, r: Request) -> tuple[Floats, float]:
         """Micro-yuan a second of one task float64[P], and the highest of them."""

@@ -83,6 +83,7 @@ Anyone = Annotated[Actor, Depends(Allow(None))]  # who has a valid token
 ReadsJobs = Annotated[Actor, Depends(Allow(Permission.JOBS_READ))]
 WritesJobs = Annotated[Actor, Depends(Allow(Permission.JOBS_WRITE))]
 ReadsCatalog = Annotated[Actor, Depends(Allow(Permission.CATALOG_READ))]
+WritesCatalog = Annotated[Actor, Depends(Allow(Permission.CATALOG_WRITE))]
 ReadsEvents = Annotated[Actor, Depends(Allow(Permission.EVENTS_READ))]
 ReadsUsage = Annotated[Actor, Depends(Allow(Permission.USAGE_READ))]
 OwnTokens = Annotated[Actor, Depends(Allow(Permission.TOKENS_OWN))]

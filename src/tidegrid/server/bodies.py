@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from tidegrid.server.fields import (
     Amount,
@@ -24,6 +25,17 @@ from tidegrid.server.fields import (
 
 MAX_BULK = 1000
 Directory = Annotated[str, Field(pattern=r"^(/[^\x00-\x1f\x7f]*)?$", max_length=80)]
+
+
+def _base64(text: str) -> str:
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError:
+        raise ValueError("is no base64") from None
+    return text
+
+
+Base64 = Annotated[str, AfterValidator(_base64), Field(json_schema_extra={"contentEncoding": "base64"})]
 
 
 class Body(BaseModel):
@@ -85,7 +97,12 @@ class Submission(Body):
     project: Name = "default"
     resources: ResourcesBody = ResourcesBody()
     constraints: ConstraintsBody = ConstraintsBody()
-    objective: Literal["balanced", "cheapest", "fastest", "deadline", "budget"] = "balanced"
+    objective: Literal["balanced", "cheapest", "fastest", "deadline", "budget", "patient"] | None = Field(
+        default=None, description="default: as its kind of work has it, else balanced"
+    )
+    work: Literal["batch", "interactive", "may_wait", "training"] | None = Field(
+        default=None, description="what kind of work it is; default: the application's"
+    )
     array: Array = Field(default="", description="task numbers and throttle: `0-9%3`")
     after_ok: list[JobId] = Field(default=[], max_length=1000)
     after_any: list[JobId] = Field(default=[], max_length=1000)
@@ -103,6 +120,23 @@ class Submission(Body):
     def plain(self) -> dict[str, Any]:
         """For the platform: only what was given, so that an application's defaults are not hidden."""
         return self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+
+
+class OfferBody(Submission):
+    """A job that is asked about only: its inputs need not be there yet."""
+
+    input_bytes: Annotated[int, Field(ge=0, le=1 << 53, strict=True, description="of inputs that are not uploaded yet")] = 0
+    input_files: Annotated[int, Field(ge=0, le=1_000_000, strict=True, description="how many those are")] = 0
+
+
+class ApplicationBody(Body):
+    """An application document (YAML) and the files it names, in base64, by the names that `files[].package` has."""
+
+    document: Annotated[str, Field(min_length=1, max_length=1 << 20)]
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,100}$")], Base64] = Field(default={}, max_length=100)
+
+    def contents(self) -> dict[str, bytes]:
+        return {name: base64.b64decode(text) for name, text in self.files.items()}
 
 
 class SubmissionList(Body):
@@ -182,6 +216,43 @@ class DiscoverBody(Body):
     path: Annotated[str, Field(pattern=r"^(/[^\x00-\x1f\x7f:]*(:/[^\x00-\x1f\x7f:]*)*)?$", max_length=1000)] = ""
     account: Label = ""
     qos: Label = ""
+
+
+class InstallationBody(Body):
+    """A state that an operator knows; verified and failed are what acceptance tests say."""
+
+    state: Literal["wanted", "installed", "verified", "tuned", "failed", "withdrawn"]
+    reason: Label = ""
+
+
+class VerifyBody(Body):
+    """partitions: `cluster` or `cluster/partition`, by default wherever the application is; tests: by name, by default all; runs: of each,
+    for a speed with a spread."""
+
+    partitions: list[Place] = Field(default=[], max_length=200)
+    tests: list[Label] = Field(default=[], max_length=100)
+    runs: Annotated[int, Field(ge=1, le=50, strict=True)] = 1
+
+
+Days = Annotated[float, Field(ge=0.1, le=10_000, allow_inf_nan=False, description="person-days")]
+Arch = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=32)]
+
+
+class PortingBody(Body):
+    """An application for an architecture that it does not run on."""
+
+    app: Name
+    arch: Arch
+    effort_days: Days
+    note: Label = ""
+
+
+class PortingMoveBody(Body):
+    """What is left out stays as it is."""
+
+    state: Literal["planned", "installing", "porting", "testing", "tuning", "serving", "dropped"] | None = None
+    effort_days: Days | None = None
+    note: Label | None = None
 
 
 class CheckBody(Body):

@@ -16,7 +16,11 @@ BIGINT = (1 << 63) - 1
 JobId = Annotated[str, StringConstraints(pattern=f"^job-{_ID}$", max_length=17), Field(examples=["job-0000000000001"])]
 TokenId = Annotated[str, StringConstraints(pattern=f"^tok-{_ID}$", max_length=17), Field(examples=["tok-0000000000001"])]
 IncidentId = Annotated[str, StringConstraints(pattern=f"^inc-{_ID}$", max_length=17), Field(examples=["inc-0000000000001"])]
+PortingId = Annotated[str, StringConstraints(pattern=f"^port-{_ID}$", max_length=18), Field(examples=["port-0000000000001"])]
 SiteAccountId = Annotated[str, StringConstraints(pattern=f"^acct-{_ID}$", max_length=18), Field(examples=["acct-0000000000001"])]
+Partition = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=129), Field(examples=["east/cpu"])
+]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64), Field(examples=["default"])]
 AppName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(@[0-9a-z]+)?$", max_length=129)]
 Place = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=129)]

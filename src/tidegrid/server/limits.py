@@ -11,6 +11,7 @@ MIB = 1 << 20
 BODY = 1 * MIB
 BULK = 32 * MIB  # POST /batches
 NETWORK = 8 * MIB  # PUT /network
+APPLICATION = 24 * MIB  # POST /apps: a document and its files in base64
 UPLOAD = 64 << 30  # POST /uploads; never held in memory
 
 
@@ -22,6 +23,8 @@ def limit_of(path: str) -> int:
         return BULK
     if path.endswith("/network"):
         return NETWORK
+    if path.endswith("/apps"):
+        return APPLICATION
     return BODY
 
 

@@ -6,7 +6,7 @@ A row of another organisation is NotFound: its existence is not told.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,6 +67,16 @@ class Platform(Protocol):
 
     async def app(self, id: str) -> View: ...
 
+    async def app_versions(self, actor: Actor, id: str) -> Sequence[View]: ...
+
+    async def app_publish(self, actor: Actor, text: str, files: Mapping[str, bytes], dry_run: bool) -> View:
+        """text: the document; files: by the names it has for them."""
+        ...
+
+    async def progress(self, actor: Actor, job_id: str) -> View:
+        """percent is None where nothing is known."""
+        ...
+
     async def network_apply(self, actor: Actor, text: str, dry_run: bool) -> View: ...
 
     async def network_show(self, actor: Actor) -> View: ...
@@ -115,6 +125,44 @@ class Platform(Protocol):
         ...  # fmt: skip
 
     async def incident(self, actor: Actor, incident_id: str) -> View: ...
+
+    async def installations(
+        self, actor: Actor, *, app: str | None = None, partition: str | None = None, state: str | None = None
+    ) -> list[View]: ...
+
+    async def installation_set(self, actor: Actor, app: str, place: str, state: str, reason: str = "") -> View: ...
+
+    async def installation_history(
+        self, actor: Actor, app: str, place: str, *, limit: int = 50, after: str | None = None
+    ) -> tuple[list[View], str | None]: ...
+
+    async def verify(
+        self, actor: Actor, app: str, *, partitions: Sequence[str] = (), tests: Sequence[str] = (), runs: int = 1
+    ) -> list[View]: ...
+
+    async def trials(
+        self, actor: Actor, *, app: str | None = None, kind: str | None = None, limit: int = 100, after: str | None = None
+    ) -> tuple[list[View], str | None]: ...
+
+    async def licences(self, actor: Actor) -> list[View]: ...
+
+    async def machine_cards(self, actor: Actor) -> list[View]: ...
+
+    async def machine_card(
+        self, actor: Actor, place: str, *, limit: int = 1, after: str | None = None
+    ) -> tuple[list[View], str | None]: ...
+
+    async def machine_card_measure(self, actor: Actor, place: str) -> View: ...
+
+    async def porting(self, actor: Actor, *, days: int = 90) -> list[View]: ...
+
+    async def porting_add(self, actor: Actor, app: str, arch: str, effort_days: float, note: str = "") -> View: ...
+
+    async def porting_move(
+        self, actor: Actor, item: str, *, state: str | None = None, effort_days: float | None = None, note: str | None = None
+    ) -> View: ...
+
+    async def porting_item(self, actor: Actor, item: str, *, days: int = 90) -> View: ...
 
     async def usage(
         self, actor: Actor, *, org: str | None = None, job_id: str | None = None, limit: int = 100,

@@ -140,6 +140,46 @@ class AppList(View):
     items: list[App]
 
 
+class AppVersion(Open):
+    """One version. by: who published it, for operators; empty: it came with the program."""
+
+    id: str
+    version: str
+    current: bool = False
+    added_at: Time | None = None
+
+
+class AppVersions(View):
+    items: list[AppVersion]
+
+
+class AppFile(View):
+    path: str
+    sha256: str
+
+
+class Published(Open):
+    """A published version. new: it was not there before."""
+
+    id: str
+    version: str
+    new: bool
+    dry_run: bool = False
+    files: list[AppFile] = []
+
+
+class Progress(View):
+    """percent: null where nothing is known. source: `log` (the application says so), `tasks` (of an array that have ended) or
+    `state`."""
+
+    job: str
+    state: str
+    percent: float | None = None
+    done: float | None = None
+    of: float | None = None
+    source: str = "state"
+
+
 class Network(Open):
     """The network document as applied."""
 
@@ -235,6 +275,167 @@ class Server(View):
 class ServerList(View):
     items: list[Server]
     free: list[str] = Field([], description="roles that some server could take and nobody holds")
+
+
+class Speed(View):
+    """Of good runs of acceptance tests: relative to the other partitions measured, whose geometric mean is 1."""
+
+    relative: float | None = None
+    seconds: float
+    n: int
+    spread: float | None = Field(None, description="half the span of the runs, relative to their median")
+    tier: str = "measured"
+
+
+class Installation(View):
+    """A version of an application at a partition."""
+
+    app: str
+    version: str
+    partition: str
+    arch: str = ""
+    state: str = Field(description="wanted, installed, verified, tuned, failed or withdrawn")
+    remark: str = ""
+    reason: str = Field("", description="why, where it failed or an operator said so")
+    invoked: str = Field("", description="how it is called there")
+    way: dict[str, Any] | None = None
+    tested: bool = Field(False, description="the application has acceptance tests")
+    speed: Speed | None = None
+    changed_at: Time | None = None
+    changed_by: str | None = None
+
+
+class InstallationList(View):
+    items: list[Installation]
+
+
+class InstallationEvent(View):
+    id: str
+    version: str
+    state: str
+    reason: str = ""
+    way: dict[str, Any] | None = None
+    at: Time | None = None
+    by: str | None = None
+
+
+class InstallationHistory(View):
+    items: list[InstallationEvent]
+    next: str | None = None
+
+
+class Trial(View):
+    """A job that verifies an installation or measures a machine. state: running, passed, failed, or void: it says nothing."""
+
+    id: str
+    kind: str
+    app: str
+    version: str
+    partition: str
+    test: str = ""
+    job: str
+    state: str
+    failed: list[str] = Field([], description="what was not as expected")
+    values: dict[str, Any] = Field({}, description="what the test looked at")
+    seconds: float | None = None
+    by: str = ""
+    created_at: Time | None = None
+    ended_at: Time | None = None
+
+
+class TrialList(View):
+    items: list[Trial]
+
+
+class TrialPage(TrialList):
+    next: str | None = None
+
+
+class LicenceHolder(View):
+    org: str
+    count: int
+
+
+class Licence(View):
+    """A pool of licences that count together. holders: for operators."""
+
+    name: str
+    feature: str
+    count: int
+    used: int = Field(description="by attempts that were placed and have not ended")
+    free: int
+    at: list[str] = Field([], description="partitions that it serves")
+    holders: list[LicenceHolder] | None = None
+
+
+class LicenceList(View):
+    items: list[Licence]
+
+
+class MachineCard(View):
+    """What a node of a partition can do. card: {schema, host, cpu_s, values: {name: {value, unit, tier, error, n, note}}}."""
+
+    id: str
+    partition: str
+    measured_at: Time | None = None
+    hash: str
+    job: str | None = None
+    by: str | None = None
+    card: dict[str, Any]
+
+
+class MachineCardList(View):
+    items: list[MachineCard]
+
+
+class MachineCardPage(MachineCardList):
+    next: str | None = None
+
+
+class CustomerDemand(View):
+    org: str
+    core_hours: float
+
+
+class PortingItem(View):
+    """An application on an architecture: a candidate, or an item of the board. Amounts in yuan, of the window."""
+
+    id: str | None = Field(None, description="null: a candidate that nobody has put on the board")
+    rank: int | None = None
+    app: str
+    arch: str
+    state: str
+    score: float | None = Field(None, description="yuan a person-day; null: no partition of that architecture has a price")
+    worth: float | None = Field(None, description="what the window's demand would have been worth")
+    gain: float | None = Field(None, description="yuan saved a core-hour that moves")
+    speed: float | None = Field(None, description="of a core there against those in use")
+    speed_tier: str = ""
+    place: str = Field("", description="where it would run")
+    used_core_hours: float = 0.0
+    refused_core_hours: float = Field(0.0, description="asked for and refused, at full wall time")
+    refused_jobs: int = 0
+    customers: list[CustomerDemand] = []
+    effort_days: float = 0.0
+    effort_tier: str = ""
+    note: str = ""
+    changed_at: Time | None = None
+    changed_by: str | None = None
+
+
+class PortingList(View):
+    items: list[PortingItem]
+
+
+class PortingStep(View):
+    at: Time | None = None
+    by: str = ""
+    state: str
+    effort_days: float | None = None
+    note: str = ""
+
+
+class PortingDetails(PortingItem):
+    history: list[PortingStep] = []
 
 
 class Usage(Open):

@@ -33,6 +33,12 @@ def current(conn: Connection, id: str) -> Row | None:
     return conn.execute(select(apps).where(apps.c.id == id, apps.c.current)).mappings().first()
 
 
+def versions(conn: Connection, id: str) -> list[Row]:
+    """Every version of an application, the current one first, then newest first."""
+    query = select(apps).where(apps.c.id == id).order_by(apps.c.current.desc(), apps.c.created_at.desc(), apps.c.version)
+    return list(conn.execute(query).mappings())
+
+
 def list_current(conn: Connection) -> list[Row]:
     """The current version of every application, by id."""
     return list(conn.execute(select(apps).where(apps.c.current).order_by(apps.c.id)).mappings())

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select
 
 from tidegrid.domain.errors import InvalidInput
-from tidegrid.store.schema import blobs
+from tidegrid.store.schema import apps, blobs
 from tidegrid.store.scope import Scope
 
 Row = RowMapping
@@ -43,8 +43,10 @@ def total(conn: Connection, scope: Scope) -> int:
 
 
 def used(conn: Connection, sha256: str) -> bool:
-    """Whether any organisation still has this content."""
-    return conn.execute(select(blobs.c.sha256).where(blobs.c.sha256 == sha256).limit(1)).first() is not None
+    """Whether any organisation still has this content, or a version of an application has it among its files."""
+    mine = select(blobs.c.sha256).where(blobs.c.sha256 == sha256).limit(1)
+    files = select(apps.c.id).where(apps.c.body.contains(sha256, autoescape=True)).limit(1)
+    return conn.execute(mine).first() is not None or conn.execute(files).first() is not None
 
 
 def drop(conn: Connection, scope: Scope, sha256: str) -> None:

@@ -573,3 +573,5 @@ balances = Table(  # of customers' accounts only: house accounts would be hot ro
     Column("currency", String(3), primary_key=True, server_default="CNY"),
     _int("amount"),  # what the customer has: above zero is the customer's
 )
+
+from tidegrid.store import schema_software as _software  # noqa: E402, F401  # its tables belong to this metadata

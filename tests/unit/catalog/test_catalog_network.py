@@ -197,3 +197,43 @@ def test_time_as_people_write_it(text: object, s: int) -> None:
 def test_what_is_no_time(text: object) -> None:
     with pytest.raises(ValueError):
         quantities.seconds(text)
+
+
+LICENCES = """\
+licences:
+  mech: {count: 25}
+  mech-east: {feature: mech, count: 4, site: east}
+  solver: {count: 2, provider: partner}
+placement: {verified: require}
+"""
+
+
+def test_licences_serve_the_network_a_provider_or_a_site() -> None:
+    net = network.parse(GOOD + LICENCES)
+    served = {x.name: (x.feature, x.count, list(net.served(x))) for x in net.licences}
+    assert served == {
+        "mech": ("mech", 25, ["east-a/cpu", "west-b/gpu"]), "mech-east": ("mech", 4, ["east-a/cpu"]), "solver": ("solver", 2, ["west-b/gpu"]),
+    }  # fmt: skip
+    assert net.verified == "require"
+    again = network.from_json(network.to_json(net))
+    assert again.hash == net.hash and (again.licences, again.verified) == (net.licences, net.verified)
+
+
+def test_a_file_that_says_nothing_of_licences_has_the_hash_it_always_had() -> None:
+    assert not {"licences", "verified"} & set(network.to_json(network.parse(GOOD)))
+    assert network.parse(GOOD).verified == "prefer"
+    assert network.parse(GOOD).hash != network.parse(GOOD + LICENCES).hash
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("licences: {mech: {}}\n", "count is missing"),
+        ("licences: {mech: {count: 1, site: north}}\n", "there is no site 'north'"),
+        ("licences: {mech: {count: 1, site: east, provider: tide}}\n", "a provider or a site, not both"),
+        ("licences: {mech: {count: -1}}\n", "-1 is below 0"),
+        ("placement: {verified: perhaps}\n", "'perhaps' is none of prefer, require"),
+    ],
+)
+def test_what_is_wrong_with_licences_is_said(text: str, said: str) -> None:
+    assert said in str(problems(GOOD + text)[0]["message"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -45,50 +46,122 @@ NASTY = [
 PACKAGED = {a.id: a for a in apps.documents()}
 
 
+# What a document wants beside the parameter under attack.
+REST: dict[str, dict[str, Any]] = {
+    "command": {"program": "program"}, "script": {"script": 'program "$@"'}, "sbatch": {"script": 'program "$SLURM_JOB_NAME" "$@"'}, "python": {"script": "pass"}, "r": {"script": "1"},
+}  # fmt: skip
+# Their texts name files or programs, which are looked for or made, and are no words of a program that runs.
+NAMES = {("command", "program"), *(("sbatch", n) for n in ("output", "error", "input", "chdir"))}
+# What a batch script finds at a site.
+SITE = {"TIDE_TASK": "0", "TIDE_NATIVE_ID": "7", "TIDE_CORES": "1", "TIDE_NODES": "1", "TIDE_RANKS": "1", "TIDE_MEMORY_MIB": "64"}
+# A program that says what it was called with, each word ended by a NUL: it stands for whatever the document runs.
+STUB = "#!/bin/sh\n[ $# = 0 ] || printf '%s\\0' \"$@\" >>\"$WITNESS\"\n"
+
+
 def text_params(app: Application) -> list[tuple[str, bool]]:
-    """(name, whether a list of texts), scripts left out: they are run by intent."""
+    """(name, whether a list of texts), shell scripts left out: they are run by intent."""
     found = []
     for name, schema in app.params["properties"].items():
-        if schema.get("type") == "string" and "contentMediaType" not in schema:
+        if schema.get("type") == "string" and schema.get("contentMediaType") != "text/x-shellscript":
             found.append((name, False))
         elif schema.get("type") == "array" and schema["items"].get("type") == "string":
             found.append((name, True))
     return found
 
 
-def run(script: str, directory: Path) -> subprocess.CompletedProcess[bytes]:
+def run(script: str, directory: Path, **env: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(["/bin/sh", "-c", script], cwd=directory, capture_output=True, timeout=30, check=False,
-                          env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"})  # fmt: skip
+                          env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **env})  # fmt: skip
+
+
+def attacked(app: Application, params: dict[str, Any], directory: Path) -> str:
+    """Run the application's script with its own files and with stubs for its programs; every word that these, and the files the
+    script wrote, were given."""
+    directory.mkdir()
+    stub, witness = directory / "bin" / "program", directory / "witness"
+    stub.parent.mkdir()
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    for name in ("blockMesh", "decomposePar", "mpirun"):
+        (stub.parent / name).symlink_to(stub)
+    work = directory / "work"
+    for f in app.files:
+        path = work / f.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(apps.content(f.package))
+    work.mkdir(exist_ok=True)
+    run(app.render(params, {"python": str(stub), "command": str(stub)}), work,
+        PATH=f"{stub.parent}:/usr/bin:/bin", WITNESS=str(witness), TIDE_INPUT=str(work / "in"), **SITE)  # fmt: skip
+    assert not list(directory.rglob("PWNED*")), params
+    own = {f.path for f in app.files}
+    written = [p for p in work.rglob("*") if p.is_file() and str(p.relative_to(work)) not in own]
+    texts = [p.read_bytes().decode(errors="replace") for p in [*written, *([witness] if witness.exists() else [])]]
+    return "\0".join(["", *texts, ""])
 
 
 CASES = [(app.id, name, listed) for app in PACKAGED.values() for name, listed in text_params(app)]
 
 
 def test_there_are_text_parameters_to_attack() -> None:
-    assert {("command", "program", False), ("command", "args", True), ("script", "args", True),
+    assert {("command", "program", False), ("command", "args", True), ("script", "args", True), ("python", "script", False),
+            ("python", "args", True), ("r", "script", False), ("r", "args", True), ("espresso-scf", "pseudo_dir", False),
             ("summarise", "pattern", False), ("summarise", "fields", True)} <= set(CASES)  # fmt: skip
 
 
 @pytest.mark.parametrize(("app_id", "name", "listed"), CASES)
-def test_a_packaged_application_runs_nothing_of_a_text_parameter(
+def test_a_text_parameter_of_a_packaged_application_stays_text(
     app_id: str, name: str, listed: bool, tmp_path: Path
 ) -> None:
+    """What is accepted arrives as it was typed, and runs nothing; the rest is refused by its path."""
     app = PACKAGED[app_id]
-    rest: dict[str, Any] = {"command": {"program": "true"}, "script": {"script": "exit 0"}}.get(app_id, {})
+    rest = {k: v for k, v in REST.get(app_id, {}).items() if k != name}
     accepted = 0
-    values = [NASTY] if listed else NASTY
-    for value in values:
+    tries = [v for text in NASTY for v in (text, "/" + text)]
+    for n, value in enumerate([[v for v in NASTY if v]] if listed else tries):
         try:
             params = app.validate({**rest, name: value})
         except InvalidInput as e:
-            assert e.code == "params.invalid"
-            if not listed:
-                continue
-            params = app.validate({**rest, name: [v for v in NASTY if v]})
+            assert e.code == "params.invalid" and name in {p["path"].partition("[")[0] for p in e.details["problems"]}
+            continue
         accepted += 1
-        run(app.render(params), tmp_path)
-        assert not (tmp_path / "PWNED").exists(), value
+        seen = attacked(app, params, tmp_path / str(n))
+        if (app_id, name) in NAMES:
+            continue
+        for text in value if isinstance(value, list) else [value]:
+            assert text in seen, f"{text!r} did not arrive as it was typed: {seen!r}"
     assert accepted > 0
+
+
+NOT_TEXT = [
+    (app.id, name) for app in PACKAGED.values() for name, schema in app.params["properties"].items()
+    if schema.get("type") in ("integer", "number", "boolean") or "enum" in schema
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("app_id", "name"), NOT_TEXT)
+def test_what_is_no_text_takes_no_text(app_id: str, name: str) -> None:
+    app = PACKAGED[app_id]
+    for value in [*NASTY, [NASTY[0]], {"a": NASTY[0]}]:
+        with pytest.raises(InvalidInput) as e:
+            app.validate({**REST.get(app_id, {}), name: value})
+        assert name in {p["path"].partition("[")[0].partition(".")[0] for p in e.value.details["problems"]}
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_any_text_in_any_packaged_application_stays_text(data: st.DataObject) -> None:
+    app_id, name, listed = data.draw(st.sampled_from(CASES))
+    app = PACKAGED[app_id]
+    piece = st.sampled_from([*NASTY, "'", '"', "\\", "$(touch PWNED)", "`touch PWNED`", "\n", ";", "/", "%s", "%n", "-", "=", "{{"])
+    text = "".join(data.draw(st.lists(piece, min_size=1, max_size=6)))
+    rest = {k: v for k, v in REST.get(app_id, {}).items() if k != name}
+    try:
+        params = app.validate({**rest, name: [text] if listed else text})
+    except InvalidInput:
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        seen = attacked(app, params, Path(directory) / "it")
+    assert (app_id, name) in NAMES or text in seen
 
 
 def test_arguments_arrive_byte_for_byte(tmp_path: Path) -> None:

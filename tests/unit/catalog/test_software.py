@@ -24,6 +24,7 @@ software:
     - {command: solve}
     - {module: solver, command: solve, arch: [x86_64]}
     - {apptainer: solver-image, command: /opt/solve}
+    - {spack: solver-spec, command: solve}
 script: |
   {{ command }} -n {{ n }}
 """
@@ -116,6 +117,21 @@ def test_an_image_sees_the_working_directory(tmp_path: Path) -> None:
     assert done.stdout == f"{tmp_path}/work\n[exec][/images/with space.sif][/opt/solve][-n][1]"
 
 
+def test_spack_says_what_the_shell_is_to_do(tmp_path: Path) -> None:
+    """With a `spack` that answers as Spack's own does: shell text on standard output, nothing and a status where it has no such spec."""
+    program(tmp_path / "opt" / "solve", '#!/bin/sh\necho "solved $*"\n')
+    answer = f"[ \"$1 $2 $3\" = \"load --sh solver@1.2 +mpi %gcc@12\" ] && echo 'export PATH=\"{tmp_path}/opt:$PATH\";' || exit 1"
+    program(tmp_path / "it's spack" / "bin" / "spack", f"#!/bin/sh\n{answer}\n")
+    entry = {"spack": "solver@1.2 +mpi %gcc@12", "root": f"{tmp_path}/it's spack/"}
+    done = run(rendered({"solver-spec": software.read(entry)}, n="$(touch PWNED)"), tmp_path / "work")
+    assert (done.returncode, done.stdout) == (0, "solved -n $(touch PWNED)\n"), done.stderr
+    done = run(rendered({"solver-spec": {**entry, "spack": "solver@2"}}), tmp_path / "work")
+    assert done.returncode == 127 and "spack load solver@2: failed" in done.stderr
+    (tmp_path / "opt" / "solve").unlink()
+    done = run(rendered({"solver-spec": entry}), tmp_path / "work")
+    assert done.returncode == 127 and "solve is not there after spack load" in done.stderr
+
+
 def rendered(there: Any, **params: Any) -> str:
     a = app()
     found = a.invocation("x86_64", there)
@@ -134,6 +150,8 @@ def rendered(there: Any, **params: Any) -> str:
         ({"module": "a\nb"}, "more than one line"),
         ({"module": "a", "options": ["--nv"]}, "options is not known"),
         ({"apptainer": ""}, "a text is wanted"),
+        ({"spack": "s", "options": ["--nv"]}, "options is not known"),
+        ({"spack": "--help"}, "no spack"),
     ],
 )
 def test_an_entry_that_says_nothing_usable_is_refused(entry: Any, word: str) -> None:

@@ -170,13 +170,14 @@ def _everything(job: str) -> list[list[str]]:
     return [
         ["ps"], ["ps", "--all", "--state", "succeeded"], ["show", job], ["explain", job], ["offers", "echo", "-p", "text=x"],
         ["logs", job], ["events"], ["fetch", job, "--list"], ["fetch", job], ["usage"], ["usage", "--corrections"], ["balance"], ["apps"],
-        ["apps", "show", "echo"], ["cluster", "list"], ["hold", job], ["release", job], ["cancel", job], ["org", "list"],
+        ["apps", "list"], ["apps", "show", "echo"], ["apps", "versions", "echo"], ["apps", "lint", "good.yaml"], ["ps", "--progress"], ["cluster", "list"], ["hold", job], ["release", job], ["cancel", job], ["org", "list"],
         ["project", "list"], ["user", "list"], ["token", "list"], ["token", "create", "--label", "x"],
         ["user", "create", "new"], ["project", "create", "new"],
     ]  # fmt: skip
 
 
 OPERATORS = [
+    ["apps", "publish", "good.yaml"], ["apps", "publish", "good.yaml", "--dry-run"],
     ["network", "apply", "n.yaml"], ["network", "apply", "n.yaml", "--dry-run"], ["network", "show"],
     ["cluster", "drain", "east"], ["cluster", "resume", "east"], ["cluster", "dead", "east", "--yes"],
     ["deposit", "acme", "5"], ["usage", "--check"], ["usage", "reconcile", "east", "--correct"],
@@ -188,18 +189,82 @@ OPERATORS = [
 
 def test_every_verb_speaks_to_people_and_to_programs(tide: Tide, api: Api, tmp_path: Path) -> None:
     (tmp_path / "n.yaml").write_text("clusters: {east: {}}\n")
+    (tmp_path / "good.yaml").write_text(DOCUMENT)
+    (tmp_path / "table.txt").write_text("{}")
     job = _submit(tide)
     api.platform.finish(job, outputs={"a/b.txt": b"x"})
     api.platform.log[f"{job}.out"] = b"log\n"
     for who, verbs in (("adam", _everything(job)), ("operator", OPERATORS)):
         for verb in verbs:
             status, out, err = tide(*verb, who=who)
-            assert status == 0 and (out.strip() or verb[0] == "usage"), (verb, status, out, err)
+            assert status == 0 and ((out or err).strip() or verb[0] == "usage"), (verb, status, out, err)
             again = [f"{w}2" if w in ("new", "newco") else w for w in verb]
             status, out, err = tide(*again, "--json", who=who)
             assert status == 0, (again, err)
             for line in [out] if verb[0] != "events" else out.splitlines():
                 json.loads(line)
+
+
+DOCUMENT = """\
+id: mine
+title: {en: Mine, zh: 我的}
+summary: {en: Copies, zh: 复制}
+params: {type: object, properties: {n: {type: integer, default: 1}}, additionalProperties: false}
+ui: {n: {label: {en: Number, zh: 数}}}
+files: [{path: data/table.txt, package: table.txt}, {path: .mpi, package: mpi.in}]
+script: cp data/table.txt out.txt
+outputs: [out.txt]
+tests: [{name: it copies, expect: [{file: out.txt, path: $.a, equals: 1}]}]
+"""
+
+
+def test_a_document_is_checked_without_a_server(tide: Tide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDE_URL", "http://127.0.0.1:9")  # nobody is there
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "good.yaml").write_text(DOCUMENT)
+    (docs / "table.txt").write_text('{"a": 1}')
+    status, out, err = tide("apps", "lint", "docs")
+    assert (status, out) == (0, "") and "all good" in err
+    bad = DOCUMENT.replace("package: table.txt", "package: no.txt").replace("default: 1", "minimum: one").replace("n: {label", "m: {label")
+    (docs / "bad.yaml").write_text(bad)
+    status, out, _ = tide("apps", "lint", "docs")
+    assert status == 2 and sorted(line.split(": ")[2] for line in out.splitlines()) == [
+        "files[0].package", "params.properties.n.minimum", "ui.m"]  # fmt: skip
+    assert {line.split(":")[0] + ":" + line.split(":")[1] for line in out.splitlines()} == {
+        "docs/bad.yaml:4", "docs/bad.yaml:5", "docs/bad.yaml:6"}  # fmt: skip
+    status, out, _ = tide("apps", "lint", "docs/bad.yaml", "docs/good.yaml", "--json")
+    found = json.loads(out)
+    assert status == 2 and [(d["ok"], len(d["problems"])) for d in found] == [(False, 3), (True, 0)]
+    assert len(found[1]["version"]) == 64
+    (docs / "bad.yaml").write_text(DOCUMENT.replace(", zh: 数", ""))
+    assert tide("apps", "lint", "docs/bad.yaml")[0] == 0
+    status, out, _ = tide("apps", "lint", "--strict", "docs/bad.yaml")
+    assert status == 2 and "note: ui.n.label: has no Chinese text" in out
+    for missing in ("nothing.yaml", str(tmp_path / "empty")):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        status, _, err = tide("apps", "lint", missing, "--json")
+        assert status == 2 and json.loads(err)["error"]["code"] == "file.missing"
+
+
+def test_a_document_with_faults_is_not_sent(tide: Tide, api: Api, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(DOCUMENT)  # table.txt is not there
+    status, _, err = tide("apps", "publish", "bad.yaml", "--json", who="operator")
+    error = json.loads(err)["error"]
+    assert status == 2 and error["code"] == "document.invalid"
+    assert [p["path"] for p in error["details"]["problems"]] == ["files[0].package"]
+    (tmp_path / "table.txt").write_text("{}")
+    assert tide("apps", "publish", "bad.yaml", who="operator")[0] == 0
+    status, _, err = tide("apps", "publish", "bad.yaml", "--json", who="ada")
+    assert status == 4 and json.loads(err)["error"]["code"] == "auth.forbidden"
+
+
+def test_show_says_how_far_a_job_is(tide: Tide, api: Api) -> None:
+    job = _submit(tide)
+    api.platform.rows[job]["view"]["state"] = "running"
+    assert "40 % (2 of 5)" in tide("show", job)[1]
+    assert "40 % (2 of 5)" in tide("ps", "--progress")[1] and "40 %" not in tide("ps")[1]
+    assert json.loads(tide("show", job, "--json")[1])["progress"]["percent"] == 40
 
 
 def test_every_verb_has_json() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 
 import numpy as np
@@ -11,7 +12,9 @@ from tests.unit.scheduling.network import NODE, network, row
 from tidegrid.domain.errors import Broken, InvalidInput
 from tidegrid.rating.book import Supply
 from tidegrid.rating.rates import Rates
+from tidegrid.scheduling import software
 from tidegrid.scheduling.snapshot import Health, Snapshot
+from tidegrid.scheduling.software import Standing
 
 
 def busy() -> Snapshot:
@@ -57,7 +60,7 @@ def test_deriving_something_from_a_snapshot_leaves_its_bytes_alone():
 def test_damaged_bytes_are_told_from_another_schema():
     good = busy().to_bytes()
     body = zlib.decompress(good[8:])
-    newer = good[:8] + zlib.compress(body.replace(b'"schema":1', b'"schema":9'))
+    newer = good[:8] + zlib.compress(body.replace(b'"schema":2', b'"schema":9'))
     with pytest.raises(Broken) as error:
         Snapshot.from_bytes(newer)
     assert error.value.code == "snapshot.schema"
@@ -76,3 +79,30 @@ def test_rows_of_the_wrong_width_and_double_names_are_refused():
 
 def test_an_empty_network_is_a_snapshot():
     assert Snapshot.from_bytes(network().to_bytes()).partitions == ()
+
+
+def test_software_travels_with_the_snapshot_and_one_without_it_is_still_read():
+    known = software.table(
+        ("east/cpu", "west/cpu"),
+        {"lmp": software.AppRow({"east/cpu": Standing.VERIFIED}, {"east/cpu": (1.25, 3, 0.02)}, tested=True)},
+        {"west/cpu": (58.2, np.nan, 400, 28.4, 90, 156, 3.6, 8)},
+        [software.Pool("ansys", "ansys", 10, 4, ["east/cpu"])],
+        [True, False],
+    )
+    one = Snapshot.build(0, [row("east/cpu"), row("west/cpu")], {"lmp": ["east"]}, lambda names: known)
+    again = Snapshot.from_bytes(one.to_bytes())
+    assert again.revision == one.revision
+    assert again.software.standing.tolist() == [[1, 0]] and again.software.speed[0].tolist()[0] == 1.25
+    assert np.isnan(again.software.card[0]).all() and again.software.card[1, 3] == 28.4
+    assert again.software.pool_free.tolist() == [6] and again.software.pool_at.tolist() == [[True, False]]
+    old = dataclasses.replace(network(row()), schema=1)
+    read = Snapshot.from_bytes(old.to_bytes())
+    assert read.revision == old.revision and read.software.apps == ()
+
+
+def test_one_more_verification_changes_the_revision():
+    def of(standing: Standing) -> Snapshot:
+        apps = {"lmp": software.AppRow({"east/cpu": standing})}
+        return Snapshot.build(0, [row("east/cpu")], {}, lambda names: software.table(names, apps))
+
+    assert of(Standing.VERIFIED).revision != of(Standing.INSTALLED).revision

@@ -9,16 +9,34 @@ from tidegrid.server.routes import (
     files,
     health,
     incidents,
+    installations,
     jobs,
+    machine_cards,
     money,
     network,
+    porting,
     servers,
     site_accounts,
     steering,
 )
 
 ROUTERS = (
-    health.router, jobs.router, files.router, catalog.router, discovery.router, steering.router, network.router, incidents.router, servers.router, decisions.router, money.router, events.router, accounts.router,
+    health.router,
+    jobs.router,
+    files.router,
+    catalog.router,
+    discovery.router,
+    steering.router,
+    network.router,
+    incidents.router,
+    servers.router,
+    decisions.router,
+    money.router,
+    events.router,
+    accounts.router,
+    installations.router,
+    machine_cards.router,
+    porting.router,
     site_accounts.router,
-)  # fmt: skip
+)
 PREFIX = "/api/v1"

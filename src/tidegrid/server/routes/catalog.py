@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi import Path as PathParam
 
+from tidegrid.domain.errors import InvalidInput
 from tidegrid.server import views
-from tidegrid.server.auth import Network, ReadsCatalog
-from tidegrid.server.fields import AppName
+from tidegrid.server.auth import Network, ReadsCatalog, WritesCatalog
+from tidegrid.server.bodies import ApplicationBody
+from tidegrid.server.fields import AppName, Name
 
 router = APIRouter(tags=["applications"])
 
@@ -26,3 +28,22 @@ async def app(
 ) -> Any:
     """One application with its parameters."""
     return await platform.app(app)
+
+
+@router.get("/apps/{app}/versions", response_model=views.AppVersions)
+async def versions(app: Annotated[Name, PathParam(description="an application's id")], platform: Network, actor: ReadsCatalog) -> Any:
+    """Every version there ever was, the current one first. Each can be run as `id@version`."""
+    return {"items": await platform.app_versions(actor, app)}
+
+
+@router.post("/apps", response_model=views.Published)
+async def publish(
+    body: ApplicationBody,
+    platform: Network,
+    actor: WritesCatalog,
+    dry_run: Annotated[bool, Query(description="check it and change nothing")] = False,
+) -> Any:
+    """Publish a document: kept for ever by its hash, and the current version from now on. For operators."""
+    if "\x00" in body.document:
+        raise InvalidInput("document.invalid", "the document is no text", hint="send the YAML file as it is")
+    return await platform.app_publish(actor, body.document, body.contents(), dry_run)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from tidegrid.domain.job import JobState
 from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsJobs, WritesJobs
-from tidegrid.server.bodies import Submission, SubmissionList
+from tidegrid.server.bodies import OfferBody, Submission, SubmissionList
 from tidegrid.server.fields import Name
 from tidegrid.server.params import After, IdempotencyKey, Job, Limit, Offset
 
@@ -30,7 +30,7 @@ async def submit_many(body: SubmissionList, platform: Network, actor: WritesJobs
 
 
 @router.post("/offers", response_model=views.Offers)
-async def offers(body: Submission, platform: Network, actor: WritesJobs) -> Any:
+async def offers(body: OfferBody, platform: Network, actor: WritesJobs) -> Any:
     """Where this job could run now, with predicted wait and price. Nothing is submitted."""
     return await platform.offers(actor, body.plain())
 
@@ -60,6 +60,12 @@ async def job(job: Job, platform: Network, actor: ReadsJobs) -> Any:
 async def explain(job: Job, platform: Network, actor: ReadsJobs) -> Any:
     """Why it went where it went, and what else was possible."""
     return await platform.explain(actor, job)
+
+
+@router.get("/jobs/{job}/progress", response_model=views.Progress)
+async def progress(job: Job, platform: Network, actor: ReadsJobs) -> Any:
+    """How far it is, by what its application writes, or by how many tasks have ended."""
+    return await platform.progress(actor, job)
 
 
 @router.post("/jobs/{job}/cancel", response_model=views.Job)
