@@ -1,6 +1,6 @@
 # `make` lists what there is. Everything runs in .venv, which tools/setup.sh makes from constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-slurm test test-real oracles chaos chaos-slurm bench bench-slurm lint setup pin clean apps predict
+.PHONY: help demo demo-slurm test test-real oracles chaos chaos-slurm bench bench-slurm lint setup pin clean apps predict bench-quality
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
@@ -69,6 +69,10 @@ predict: ## 520 real runs on four unlike partitions of this machine (10 minutes)
 	@sh tools/setup.sh dev
 	@$(PY) -m benchmarks.runs.record reports/runs.csv $(ARGS)
 	@$(PY) -m benchmarks.prediction reports/runs.csv | $(PY) -m json.tool
+
+bench-quality: ## the default policy against the baseline, cross-validated, on the logs below TIDEGRID_TRACES (minutes); report in reports/
+	@sh tools/setup.sh dev
+	@$(PY) -m benchmarks quality --report reports/bench-quality.json $(ARGS)
 
 lint: ## ruff, mypy, and who may import whom
 	@sh tools/setup.sh dev

@@ -1,4 +1,5 @@
-"""Benchmarks in one run: `python -m benchmarks [NAME…] [--real] [--report FILE]`; by default those that need no system package.
+"""Benchmarks in one run: `python -m benchmarks [NAME…] [--real] [--report FILE]`; by default those that need no
+system package and no logs.
 
 Prints a line a figure as they come, and writes everything, with a calibration of the machine, as one JSON report.
 """
@@ -19,11 +20,15 @@ from benchmarks.calibration import calibrate
 NAMES = ("placement", "store", "reconcile", "traces", "simulate")
 REAL = ("slurm", "failover", "steering")  # on the test-bed
 LONG = ("prediction", "streams")  # minutes: asked for by name
+LOGS = ("quality",)  # on the logs in TIDEGRID_TRACES; by name only, it takes minutes
+ALL = (*NAMES, *REAL, *LONG, *LOGS)
 
 
 def run(name: str) -> dict[str, Any]:
     """What one benchmark printed, from a process of its own: what one warmed up is no help to the next."""
-    done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"bench: {name} failed, with status {done.returncode}; what it said stands above")
     found = json.loads(done.stdout)
     found.pop("calibration", None)
     return {"benchmark": name, **found}
@@ -40,13 +45,13 @@ def figures(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*NAMES, *REAL, *LONG))}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}")
     parser.add_argument("--real", action="store_true", help="those on real Slurm clusters")
     parser.add_argument("--report", type=Path, default=Path("reports/bench.json"))
     args = parser.parse_args()
     names = args.names or (REAL if args.real else NAMES)
-    if unknown := sorted(set(names) - {*NAMES, *REAL, *LONG}):
-        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join((*NAMES, *REAL, *LONG))}")
+    if unknown := sorted(set(names) - {*ALL}):
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(ALL)}")
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     report: dict[str, Any] = {"at": at, "calibration": calibrate(), "results": []}
     for path, number in figures(report["calibration"], "calibration"):

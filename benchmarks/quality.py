@@ -35,7 +35,7 @@ from tidegrid.scheduling.kernel.policy import POLICIES, Policy
 from tidegrid.scheduling.kernel.policy import clairvoyant as foreseeing
 
 GRID: Mapping[str, Sequence[float]] = {
-    "ageing": (1.0, 1.5, 2.0), "patience_s": (1800.0, 14_400.0), "wideness": (0.75, 1.0), "own_word": (1.0, 2.0, 4.0),
+    "ageing": (1.0, 1.5, 2.0), "patience_s": (1800.0, 14_400.0), "wideness": (0.75, 1.0), "own_word": (2.0, 4.0, 8.0),
 }  # fmt: skip
 HELD_BACK = 3
 """Shakes, others than those of the choice, by which a choice is judged."""
@@ -119,6 +119,7 @@ def cross_validation(pool: ProcessPoolExecutor, runs: int, seed: int) -> dict[st
     tasks = [[[pool.submit(halves, n, s, replace(default, **g)) for s in chosen_on] for n in FOUR] for g in grid]
     cells = np.log([[[f.result() for f in one] for one in of] for of in tasks]).mean(axis=2)  # [grid, log, half]
     whole = np.log(np.exp(cells).mean(axis=2))
+    all_logs = int(whole.mean(axis=1).argmin())
     folds: dict[str, tuple[int, dict[str, int | None]]] = {}
     for i, name in enumerate(FOUR):
         best = int(np.delete(whole, i, axis=1).mean(axis=1).argmin())
@@ -136,6 +137,7 @@ def cross_validation(pool: ProcessPoolExecutor, runs: int, seed: int) -> dict[st
         "candidates": len(grid),
         "seeds_of_choice": chosen_on,
         "seeds_of_judgement": judged_by,
+        "chosen_on_all": grid[all_logs],
         "folds": {},
     }
     for fold, (b, where) in folds.items():

@@ -8,6 +8,7 @@ from typing import Any
 from tidegrid.scheduling.kernel.policy import Policy
 
 Job = dict[str, Any]
+MOVING = ("wfp3", "unicef", "xfactor", "fair", "response")
 STEPS = [60, 300, 900, 1800, 3600, *(7200 * 2**i for i in range(9))]
 
 
@@ -36,26 +37,30 @@ class Site:
         return room
 
     def planned(self, job: Job) -> int:
-        past, estimate = self.past.get(job["user"], []), job["estimate"]
-        if job["user"] < 0 and self.policy.predictor != "clairvoyant":
-            return estimate
+        estimate = job["estimate"]
+        past = self.past.get(job["user"], []) if job["user"] >= 0 else []
         match self.policy.predictor:
             case "clairvoyant":
                 return job["run"]
             case "last2" if len(past) >= 2:
                 return max(1, min(int((past[-1][0] + past[-2][0]) / 2.0), estimate))
+            case "alike" if job["user"] >= 0:
+                return max(1, min(int(self.alike(past[-16:], estimate)), estimate))
             case "quantile" if len(past) >= 2:
                 shares = sorted(ran / max(asked, 1) for ran, asked in past[-16:])
                 share = min(1.0, shares[math.ceil(self.policy.quantile * len(shares)) - 1])
                 return max(1, min(int(share * estimate), estimate))
-            case "alike":
-                weights, logs = [self.policy.own_word], [math.log(max(estimate, 1))]
-                for age, (ran, asked) in enumerate(reversed(past[-16:])):
-                    weights.append(self.policy.fading**age * (1.0 if asked == estimate else self.policy.other_estimate))
-                    logs.append(math.log(max(ran, 1)))
-                mean = sum(w * x for w, x in zip(weights, logs, strict=True)) / sum(weights)
-                return max(1, min(int(self.policy.shortened * math.exp(mean)), estimate))
         return estimate
+
+    def alike(self, past: list[tuple[int, int]], estimate: int) -> float:
+        p = self.policy
+        total, weight = p.own_word, 1.0
+        product = total * math.log(max(estimate, 1))
+        for ran, asked in reversed(past):
+            w = weight * (1.0 if asked == estimate else p.other_estimate)
+            total, product = total + w, product + w * math.log(max(ran / max(asked, 1) * max(asked, 1), 1.0))
+            weight *= p.fading
+        return math.exp(product / total)
 
     def enter(self, job: Job) -> None:
         job["planned"], job["seq"] = self.planned(job), self.arrived
@@ -105,15 +110,16 @@ class Site:
     def start(self, job: Job, now: int) -> None:
         self.waiting.remove(job)
         self.running.append(job)
-        job |= {"start": now, "expected": now + job["estimate" if self.policy.sure else "planned"], "put_off": 0}
+        length = job["estimate"] if self.policy.sure else job["planned"]
+        job |= {"start": now, "expected": now + length, "put_off": 0}
         if self.policy.order == "fair":
             self.charge(job, now, job["planned"])
 
     def end(self, job: Job) -> None:
         self.running.remove(job)
         self.past.setdefault(job["user"], []).append((job["run"], job["estimate"]))
-        for other in self.waiting:
-            if self.policy.predictor == "alike" and other["user"] == job["user"]:
+        if self.policy.predictor == "alike" and self.policy.fill == "queue" and self.policy.order in MOVING:
+            for other in self.waiting:
                 other["planned"] = self.planned(other)
         if self.policy.order == "fair":
             self.charge(job, job["start"] + job["run"], job["run"] - job["planned"])
@@ -153,9 +159,9 @@ class Site:
             "shortest": lambda job: (job["planned"], job["seq"]),
             "smallest": lambda job: (job["planned"] * self.size(job), job["seq"]),
         }[self.policy.fill]
+        length = "estimate" if self.policy.sure and 0 < self.policy.guard_s <= now - head["submit"] else "planned"
         while True:
-            sure = self.policy.sure and 0 < self.policy.guard_s <= now - head["submit"]
-            late = {job["seq"]: now + job["estimate" if sure else "planned"] > shadow for job in self.waiting}
+            late = {job["seq"]: now + job[length] > shadow for job in self.waiting}
             may = [
                 job for job in self.waiting
                 if job is not head and fits(job["need"], self.free()) and (not late[job["seq"]] or fits(job["need"], extra))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegrid.scheduling.kernel.heads import needs_at, pick, slot_at
+from tidegrid.scheduling.kernel.heads import needs_at, score_of, slot_at
 from tidegrid.scheduling.kernel.layout import (
     DIRTY,
     EPOCH,
@@ -33,6 +33,7 @@ from tidegrid.scheduling.kernel.lines import (
     KEYS,
     NEXT,
     ROW,
+    SEQ,
     SHORTEST,
     SLOTS,
     STALE,
@@ -110,6 +111,8 @@ def _pass(st: State, s: int, slot: int, now: int, n: int) -> int:
     if now + _length(st, s, slot_at(st, slot), now) > st.mem[at + SHADOW]:
         for k in range(kinds):
             st.mem[at + ROOM + 2 * kinds + k] -= st.mem[need + k]
+    if st.num[policy_at(st, s) + RESERVED_BY] != 0.0:
+        st.mem[at + DIRTY] = 1  # by its estimate it may last beyond the reservation
     return start_slot(st, s, slot, now, n)
 
 
@@ -145,7 +148,7 @@ def fill_by_rank(st: State, s: int, now: int, head: int, n: int) -> int:
     m, p = st.mem, st.mem[WAITERS]
     row, blocks = m[p + ROW], m[p + BLOCKS]
     while True:
-        best = -1
+        best, lowest, seq = -1, 0.0, 0
         b = first(m, p, s)
         while b >= 0:
             at = blocks + b * row
@@ -153,7 +156,9 @@ def fill_by_rank(st: State, s: int, now: int, head: int, n: int) -> int:
                 for slot in range(b * B, b * B + m[at + COUNT]):
                     a = slot_at(st, slot)
                     if m[a + JOB] != head and _may_pass(st, s, needs_at(st, slot), now + _length(st, s, a, now)):
-                        best = pick(st, s, now, best, int(slot))
+                        x, q = score_of(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
+                        if best < 0 or x < lowest or (x == lowest and q < seq):
+                            best, lowest, seq = int(slot), x, q
             b = int(m[at + NEXT])
         if best < 0:
             return n

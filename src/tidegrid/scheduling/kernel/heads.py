@@ -77,6 +77,7 @@ def usage_of(st: State, s: int, j: int, now: int) -> float:
 
 
 def score_of(st: State, s: int, j: int, now: int) -> float:
+    """By the site's order, now: the lowest comes first."""
     row = job_at(st, j)
     order = int(st.num[policy_at(st, s) + ORDER])
     time = int(st.job[row + ESTIMATE])
@@ -116,17 +117,6 @@ def needs_at(st: State, slot: int) -> int:
     """Where a waiting slot's needs begin."""
     p = st.mem[WAITERS]
     return int(st.mem[p + SLOTS] + (slot + 1) * st.mem[p + WIDTH] - st.mem[KINDS])
-
-
-def pick(st: State, s: int, now: int, best: int, slot: int) -> int:
-    """Of two waiting slots the one that comes first; best: -1 for none."""
-    if best < 0:
-        return slot
-    a, b = slot_at(st, best), slot_at(st, slot)
-    x, y = score_of(st, s, int(st.mem[a + JOB]), now), score_of(st, s, int(st.mem[b + JOB]), now)
-    if y < x or (y == x and st.mem[b + SEQ] < st.mem[a + SEQ]):
-        return slot
-    return best
 
 
 def possible(st: State, s: int, slot: int) -> bool:

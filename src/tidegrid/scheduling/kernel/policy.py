@@ -36,7 +36,7 @@ class Policy:
     what becomes of it when a job outlives it; by_planned: orders look at that time too, not at the estimate; quantile: of
     run time as a share of the estimate, for that predictor; half_life_s: of a user's usage, for the order `fair`.
     sure: reservations count on estimates, not on planned times, which only say who may pass; patience_s, ageing, wideness: of the
-    order `response` (`orders.response`); own_word, fading, other_estimate, shortened: of the predictor `alike` (`runs`).
+    order `response` (`orders.response`); own_word, fading, other_estimate: of the predictor `alike` (`runs`).
     """
 
     order: str = "fcfs"
@@ -51,11 +51,10 @@ class Policy:
     sure: bool = False
     patience_s: float = 14_400.0
     ageing: float = 1.5
-    wideness: float = 0.75
-    own_word: float = 2.0
+    wideness: float = 1.0
+    own_word: float = 4.0
     fading: float = 0.9
     other_estimate: float = 0.5
-    shortened: float = 0.75
 
     @property
     def looks_back(self) -> bool:
@@ -77,7 +76,7 @@ class Policy:
         words[layout.RESERVED_BY] = self.sure
         words[layout.PATIENCE], words[layout.AGEING], words[layout.WIDENESS] = self.patience_s, self.ageing, self.wideness
         words[layout.OWN_WORD], words[layout.FADING] = self.own_word, self.fading
-        words[layout.OTHER_ESTIMATE], words[layout.SHORTENED] = self.other_estimate, self.shortened
+        words[layout.OTHER_ESTIMATE] = self.other_estimate
         return words
 
 

@@ -7,6 +7,8 @@ from tidegrid.scheduling.kernel.layout import (
     DIRTY,
     ESTIMATE,
     EXPECTED,
+    FILL,
+    IN_QUEUE,
     KINDS,
     NEED,
     ORDER,
@@ -50,7 +52,7 @@ from tidegrid.scheduling.kernel.lines import (
     put,
     take,
 )
-from tidegrid.scheduling.kernel.orders import FAIR
+from tidegrid.scheduling.kernel.orders import FAIR, MOVING
 from tidegrid.scheduling.kernel.runs import ALIKE, BY_QUANTILE, LAST_TWO, learn, plan, put_off
 
 
@@ -101,14 +103,16 @@ def give_back(st: State, s: int, j: int, ran: int) -> None:
     predictor = st.num[policy + PREDICTOR]
     if predictor in (LAST_TWO, BY_QUANTILE, ALIKE):
         learn(st, s, j, ran)
-    if predictor == ALIKE and st.job[row + USER] >= 0:
+    in_order_of_arrivals = st.num[policy + FILL] == IN_QUEUE and st.num[policy + ORDER] >= MOVING
+    if predictor == ALIKE and in_order_of_arrivals and st.job[row + USER] >= 0:
         _plan_anew(st, s, j)
     if st.num[policy + ORDER] == FAIR:
         _use(st, s, j, int(st.job[row + START]) + ran, ran - int(st.job[row + PLANNED]))
 
 
 def _plan_anew(st: State, s: int, ended: int) -> None:
-    """Plan the waiting jobs of the user whose job has ended with what is known now. Only for a line in the order of arrivals."""
+    """Plan the waiting jobs of the user whose job has ended with what is known now. Their line is in the order of arrivals,
+    for which it does not matter what they are planned with."""
     m, p, user = st.mem, st.mem[WAITERS], st.job[job_at(st, ended) + USER]
     row, blocks = m[p + ROW], m[p + BLOCKS]
     b = first(m, p, s)

@@ -25,7 +25,6 @@ from tidegrid.scheduling.kernel.layout import (
     RING_SIZE,
     RUN,
     SEEN,
-    SHORTENED,
     USER,
     Numbers,
     State,
@@ -66,8 +65,7 @@ def plan(st: State, s: int, j: int, given: int) -> int:
 
 def _alike(st: State, h: int, policy: int, at: int) -> float:
     """The geometric mean of the user's latest run times and of the estimate itself, which counts as OWN_WORD jobs. A job counts
-    FADING times as much as the one that ended after it, and OTHER_ESTIMATE times that where its estimate was another. Of all that the
-    share SHORTENED: reservations that count on estimates leave room for it."""
+    FADING times as much as the one that ended after it, and OTHER_ESTIMATE times that where its estimate was another."""
     estimate, seen = st.job[at + ESTIMATE], int(st.num[h + SEEN])
     total = st.num[policy + OWN_WORD]
     product = total * math.log(float(max(estimate, 1)))
@@ -80,7 +78,7 @@ def _alike(st: State, h: int, policy: int, at: int) -> float:
         total += w
         product += w * math.log(max(st.num[h + RING + k] * max(other, 1.0), 1.0))
         weight *= st.num[policy + FADING]
-    return float(st.num[policy + SHORTENED] * math.exp(product / total))
+    return math.exp(product / total)
 
 
 def _quantile(values: Numbers, at: int, n: int, q: float) -> float:
