@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.calibration import calibrate
 
 NAMES = ("placement", "store", "reconcile", "traces")
-REAL = ("slurm", "failover")  # on the test-bed
+REAL = ("slurm", "failover", "steering")  # on the test-bed
 
 
 def run(name: str) -> dict[str, Any]:

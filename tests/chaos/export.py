@@ -58,7 +58,7 @@ def jobs(tide: Tide, work: list[Work]) -> list[dict[str, Any]]:
         w = plan.get(job.name)
         if w is not None:
             found.add(w.token)
-            out.append({"token": w.token, "tasks": w.tasks, "restartable": w.restartable, "cores": w.cores,
+            out.append({"token": w.token, "tasks": w.tasks, "restartable": w.restartable, "cores": w.cores, "seconds": w.seconds,
                         "expect": "succeeded", "job": job.id, "state": str(job.state), "reason": job.reason,
                         "moved": job.moved, "attempts": _attempts(tide, job)})  # fmt: skip
     out += [{"token": t, "tasks": plan[t].tasks, "restartable": False, "job": None, "state": "not there"} for t in plan.keys() - found]

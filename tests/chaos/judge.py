@@ -6,7 +6,8 @@ DIR holds
     witness*        one line a moment, appended by the jobs themselves, outside the platform's directories:
                     `start <token> <task> <attempt>/<native id>/<anything> <unix ns> <pid> <ms>` and
                     `end <token> <task> <the same> <unix ns> <pid>`; <ms>: how long the batch script had been running then
-    jobs.json       [{token, tasks: [0, …], restartable, expect, job, state}], state: as the API said at the end
+    jobs.json       [{token, tasks: [0, …], restartable, expect, job, state, seconds}], state: as the API said at the end;
+                    seconds: how long a run sleeps between its two lines
     usage.json      `GET /usage`, all pages
     journals.json   what the clusters recorded: [{cluster, attempt, native_id, task, started_us, ended_us, exit, reason,
                     fence}], fence: the target of the task's fence link at the site, `server:…` where the server won it.
@@ -33,6 +34,7 @@ from tests.chaos import bills
 from tests.chaos.runs import REFUSED, Run, Verdict, read_witness
 
 FINAL = {"succeeded", "failed", "timeout", "oom", "cancelled", "lost"}
+WOKEN_S = 1.0  # at most, from the end of a run's sleep to its last line
 LAUNCHES_AGAIN_US = 20_000_000  # after its restart
 FORGETS_US = 6_000_000  # of what it acknowledged, a controller that is killed forgets the last seconds
 
@@ -146,7 +148,10 @@ def _executions(
             if r.get("started_us") is not None and r["started_us"] * 1000 <= run.start and r.get("ended_us") is not None
         ]
         known += [o["begin_us"] * 1000 for o in outages if o["kind"] == "removed" and o["cluster"] == run.cluster]
-        return max(known, default=math.inf)
+        if known or "seconds" not in job:
+            return max(known, default=math.inf)
+        # in no record either: what had lived through its sleep would have said so
+        return run.start + (job["seconds"] + WOKEN_S) * 1e9
 
     for before, after in pairwise(runs):
         name = f"{job['token']} task {task}: {before.nonce} and {after.nonce}"

@@ -115,6 +115,10 @@ def _post(path: str, status: int = 404, body: Any = None, **kw: Any) -> Case:
     return Case(status, lambda s, h: h.post(_fill(path, s), json=json.loads(_fill(json.dumps(body), s)), **kw))
 
 
+def _put(path: str, status: int = 404, body: Any = None) -> Case:
+    return Case(status, lambda s, h: h.put(_fill(path, s), json=body))
+
+
 def _fill(text: str, s: Stage) -> str:
     for name in ("job", "waiting", "sha", "token", "attempt"):
         text = text.replace(f"<{name}>", getattr(s, name))
@@ -168,6 +172,9 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("POST", "/clusters/{cluster}/{command}"): [
         _post(f"/clusters/north/{command}", 403) for command in ("drain", "resume", "dead")
     ],
+    ("GET", "/clusters/{cluster}/steering"): [_get("/clusters/north/steering", 403)],
+    ("PUT", "/clusters/{cluster}/steering"): [_put("/clusters/north/steering", 403, {"mode": "on"})],
+    ("GET", "/clusters/{cluster}/steering/preview"): [_get("/clusters/north/steering/preview", 403)],
     ("GET", "/servers"): [_get("/servers", 403)],
     ("GET", "/decisions/replay"): [_get("/decisions/replay", 403, since="2026-01-01T00:00:00Z")],
     ("POST", "/clusters/discover"): [_post("/clusters/discover", 403, {"url": "ssh://a@b"}), _post("/clusters/discover", 403, {})],

@@ -240,6 +240,21 @@ class FakePlatform:
                 "roles": [role, {**role, "role": "cluster:east"}]}  # fmt: skip
         return {"items": [live, {"name": "two-2", "host": "two", "pid": 8, "live": False}], "free": ["cluster:south"]}
 
+    async def steering(self, actor: Actor, name: str) -> View:
+        last = {"cpu": {"at": iso(1), "waiting": 7, "changed": 3, "first": ["12", "9"]}}
+        return {"cluster": name, "mode": "on", "partitions": ["cpu"], "policy": "default", "bound": 100, "last": last}
+
+    async def steer(
+        self, actor: Actor, name: str, *, mode: str, partitions: Sequence[str] = (), policy: str = "default", bound: int
+    ) -> View:
+        if name == "embedded":
+            raise Conflict("steering.unsupported", f"{name} orders its queue by the product's policy itself")
+        return {"cluster": name, "mode": mode, "partitions": list(partitions), "policy": policy, "bound": bound, "last": {}}
+
+    async def steering_preview(self, actor: Actor, name: str, *, partition: str, policy: str, bound: int) -> View:
+        job = {"id": "12", "user": "ada", "cores": 4, "limit_s": 600, "waited_s": 30, "nice": 0, "to": -2}
+        return {"cluster": name, "partition": partition or "cpu", "policy": policy, "waiting": 1, "changes": 1, "order": [job]}
+
     async def replay(self, actor: Actor, *, since: int, limit: int) -> View:
         one = {"call": "call-0000000000001", "at": iso(1), "why": "place", "snapshot": "5" * 64}
         return {"since": iso(since // 1_000_000), "calls": 7, "requests": 40, "identical": 4, "differ": 1, "other_policy": 2,

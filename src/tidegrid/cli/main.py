@@ -27,6 +27,7 @@ from tidegrid.cli import (
     servers,
     simulate,
     site_accounts,
+    steering,
     submit,
     sweep,
     testbed,
@@ -44,7 +45,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (launching, network, incidents, servers, replay, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed, trace, simulate, sweep):
+for module in (launching, network, incidents, servers, steering, replay, submit, jobs, watch, files, money, accounts, site_accounts, secret, testbed, trace, sweep, simulate):
     module.register(app)
 
 INTERRUPTED = 130

@@ -25,6 +25,7 @@ from tidegrid.control.projection import refresh
 from tidegrid.control.reconcile import Contact, Reconciler
 from tidegrid.control.relocate import Relocator
 from tidegrid.control.staging import Staging
+from tidegrid.control.steering import EVERY_S, Steering
 from tidegrid.control.submit import Submitter
 from tidegrid.domain.attempt import Unsure
 from tidegrid.domain.errors import TideError, Unreachable
@@ -49,6 +50,7 @@ class Loops:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         picture.contacts = self.contacts
         self.relocator = Relocator(ctx, self.contacts, picture)
+        self.steering = Steering(ctx, picture)
         self.health = Watch(ctx, self.contacts, picture)
         self.checkpoints = submitter.checkpoints
         self.checkpoints.contacts = self.contacts
@@ -59,6 +61,7 @@ class Loops:
         self._spawn("fetch", None, self._fetch_once, self.ctx.event("fetch"), lambda: 1.0)
         self._spawn("move", None, self.relocator.step, self.ctx.event("move"), lambda: self.ctx.settings.moving.every)
         self._spawn("health", None, self.health.step, self.ctx.event("health"), lambda: LOOK_S)
+        self._spawn("steer", None, self.steering.step, self.ctx.event("steer"), lambda: EVERY_S)
         self._spawn("checkpoints", None, self.checkpoints.step, self.ctx.event("checkpoints"), lambda: 1.0)
         self.watch_all()
         await self.leases.start()

@@ -23,6 +23,7 @@ from tidegrid.control.settlement import Settlement
 from tidegrid.control.site_accounts import SiteAccounts
 from tidegrid.control.sites import Sites
 from tidegrid.control.staging import Staging
+from tidegrid.control.steering import Steering
 from tidegrid.control.tails import Tails
 from tidegrid.domain.actor import Actor, require_change_job
 from tidegrid.domain.errors import Conflict, InvalidInput, NotFound, Unreachable
@@ -49,6 +50,7 @@ class Platform(Settlement, SiteAccounts, Sites):
         self._apps: dict[tuple[str, str], Application] = {}
         self._tails = Tails()
         self.on_network: Callable[[], Awaitable[None]] | None = None  # connects what a new network document names
+        self.steering_of: Callable[[], Steering] | None = None  # the loops'
         self.try_account: Callable[[str, Mapping[str, Any]], Awaitable[int]] | None = None  # logs in; the uid there
 
     def now(self) -> int:
@@ -341,6 +343,24 @@ class Platform(Settlement, SiteAccounts, Sites):
         await self.ctx.write(commit)
         self.ctx.wake("submit")
         return next(v for v in await self.clusters(actor) if v["name"] == name)
+
+    def _steering(self) -> Steering:
+        if self.steering_of is None:
+            raise Unreachable("server.starting", "the loops of this server do not run", hint="try again in a moment")
+        return self.steering_of()
+
+    async def steering(self, actor: Actor, name: str) -> View:
+        return await self._steering().show(name)
+
+    async def steer(
+        self, actor: Actor, name: str, *, mode: str, partitions: Sequence[str] = (), policy: str = "default", bound: int
+    ) -> View:
+        """mode: on, or off: then the queue is given back at once."""
+        return await self._steering().set(name, mode, list(partitions), policy, bound, actor.user)
+
+    async def steering_preview(self, actor: Actor, name: str, *, partition: str, policy: str, bound: int) -> View:
+        """The order a partition's queue would have; nothing is changed."""
+        return await self._steering().preview(name, partition, policy, bound)
 
     async def servers(self, actor: Actor) -> View:
         """Who lives, and who holds what."""

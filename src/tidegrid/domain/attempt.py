@@ -361,6 +361,7 @@ def step(a: Attempt, ev: Evidence) -> Step:
         case Started(task, restart, native_id, at, source):
             if task not in expand(a.tasks):
                 return Step(a, (f"task {task}: started, but is not of this attempt",))
+            restart = _launch(a, task, restart, at)
             e = a.execution(task, restart) or Execution(task, restart, native_id=native_id)
             if e.ended:
                 return Step(a)
@@ -424,6 +425,8 @@ def _marked(a: Attempt, ev: Marked) -> Step:
 def _ended(a: Attempt, ev: Ended) -> Step:
     if ev.task not in expand(a.tasks):
         return Step(a, (f"task {ev.task}: ended, but is not of this attempt",))
+    if ev.started_at is not None and (launch := _launch(a, ev.task, ev.restart, ev.started_at)) != ev.restart:
+        a, ev = _forgotten(a, ev.task, launch), replace(ev, restart=launch)
     e = a.execution(ev.task, ev.restart) or Execution(ev.task, ev.restart, native_id=ev.native_id)
     if e.ended:
         if _same_end(e, ev) or STRENGTH[ev.source] < STRENGTH[e.source]:
@@ -451,6 +454,28 @@ def _ended(a: Attempt, ev: Ended) -> Step:
         peak_mib=ev.peak_mib,
     )
     return Step(_close(_with(replace(a, absent=0, native_id=a.native_id or ev.native_id), e)))
+
+
+def _launch(a: Attempt, task: int, restart: int, started_at: int) -> int:
+    """Which execution a cluster's word of launch `restart` is about. A controller that forgot a launch counts from the one before
+    it: a start long after an execution's own mark is that of the next, where that has left a mark too."""
+    while True:
+        e, later = a.execution(task, restart), a.execution(task, restart + 1)
+        if e is None or later is None or not (e.marked and later.marked) or e.started_at is None or later.started_at is None:
+            return restart
+        if started_at - e.started_at <= RELAUNCH_US or later.started_at - started_at < -RELAUNCH_US:
+            return restart
+        restart += 1
+
+
+def _forgotten(a: Attempt, task: int, before: int) -> Attempt:
+    """With the executions before `before` of which no witness will ever tell ended: where they began, for nothing later is known of
+    them, and what its cluster forgot is not the customer's to pay."""
+    for restart in range(before):
+        e = a.execution(task, restart)
+        if e is not None and not e.ended and e.started_at is not None:
+            a = _with(a, replace(e, ended_at=e.started_at, reason=Reason.NODE_FAIL, source=Witness.PROVISIONAL))
+    return a
 
 
 def _gave_up(e: Execution, ev: Ended) -> bool:

@@ -103,6 +103,7 @@ async def network_of(options: Options, address: str = "") -> AsyncIterator[tuple
         leases = Leases(ctx, me, alone=store.dialect == "sqlite")
         loops = Loops(ctx, picture, staging, Submitter(ctx, picture, staging, platform.application), leases)
         network.loops = loops
+        platform.steering_of = lambda: loops.steering
         await loops.start()
         watcher = asyncio.create_task(network.watch())
         try:

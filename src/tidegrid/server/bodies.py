@@ -158,6 +158,16 @@ class BindingBody(Body):
     until: AwareDatetime | None = None
 
 
+class SteeringBody(Body):
+    """mode: on, or off: then the queue is given back at once; partitions: all where none is named; bound: no job's nice is further
+    from its own than this."""
+
+    mode: Literal["on", "off"]
+    partitions: list[Name] = Field(default=[], max_length=100)
+    policy: Name = "default"
+    bound: int = Field(default=1_000_000, ge=1, le=1_000_000_000)
+
+
 class DiscoverBody(Body):
     """A Slurm cluster to look at. url: `ssh://user@host:port`, empty for the server's own machine; identity: a secret's name;
     host_keys: public keys or fingerprints to trust; accept_host_key: trust what is shown now, and nothing else from then on."""

@@ -81,6 +81,18 @@ class Platform(Protocol):
         """items: servers with the roles they hold; free: roles that nobody holds."""
         ...
 
+    async def steering(self, actor: Actor, name: str) -> View: ...
+
+    async def steer(
+        self, actor: Actor, name: str, *, mode: str, partitions: Sequence[str] = (), policy: str = "default", bound: int
+    ) -> View:
+        """mode: on or off; bound: of nice."""
+        ...
+
+    async def steering_preview(self, actor: Actor, name: str, *, partition: str, policy: str, bound: int) -> View:
+        """partition: empty for the cluster's first."""
+        ...
+
     async def replay(self, actor: Actor, *, since: int, limit: int) -> View:
         """since: µs; limit: calls of placement at most."""
         ...

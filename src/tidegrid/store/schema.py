@@ -135,6 +135,7 @@ clusters = Table(  # what is known of a cluster in operation; what it is stands 
     _int("lease_expires_at"),  # on the site's clock; committed before it is written
     _text("loads"),  # JSON: last NodeLoad list
     _int("loads_at", None),
+    _text("steering"),  # JSON: whether and how its queue is put into order
 )
 
 leases = Table(  # who does what, see domain.lease; rows are never deleted, for a token must not start again

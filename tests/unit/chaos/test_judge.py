@@ -153,6 +153,16 @@ def test_a_licensed_restart_after_a_witnessed_end_is_fine() -> None:
     assert judge.judge(**run).violations == []
 
 
+def test_a_run_in_no_record_had_ended_when_its_sleep_was_over_without_a_word() -> None:
+    for after_ms, kinds in ((1000, {"early_restart"}), (2000, set())):
+        run = clean()
+        again(run, after_ms=after_ms)
+        run["jobs"][0] |= {"restartable": True, "seconds": 0.5}
+        run["witness"].pop(1)
+        run["journals"][0]["native_id"] = run["usage"][0]["native_id"] = "77"  # of another launch
+        assert set(judge.judge(**run).kinds) & {"early_restart"} == kinds
+
+
 @pytest.mark.parametrize("how", [{"exit": 75}, {"exit": 143, "reason": "cancelled", "fence": "server:3"}])
 def test_a_refused_run_is_free(how: dict[str, Any]) -> None:
     run = clean()

@@ -278,6 +278,19 @@ def test_help_comes_without_the_heavy_libraries() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_queue_is_steered_looked_at_and_given_back(tide: Tide) -> None:
+    assert "alpha is steered by default" in tide("steer", "alpha", who="operator")[1]
+    status, out, _ = tide("steer", "alpha", "--dry-run", "--json", who="operator")
+    assert status == 0 and json.loads(out)[0]["order"][0]["to"] == -2
+    assert "1 nice values would change" in tide("steer", "alpha", "--dry-run", "--partition", "long", who="operator")[1]
+    status, out, _ = tide("steer", "alpha", "--on", "--bound", "9", "--json", who="operator")
+    assert json.loads(out) | {"mode": "on", "bound": 9} == json.loads(out)
+    assert "alpha is not steered" in tide("steer", "alpha", "--off", who="operator")[1]
+    assert tide("steer", "alpha", "--on", "--off", who="operator")[0] == 2
+    assert tide("steer", "embedded", "--on", who="operator")[0] == 4
+    assert tide("steer", "alpha")[0] == 4
+
+
 def test_decisions_that_come_out_otherwise_are_told_and_fail(tide: Tide) -> None:
     status, out, _ = tide("replay", "--hours", "2", who="operator")
     assert status == 1 and "4 gave the same answer" in out and "1 did not" in out and "555555555555" in out

@@ -86,6 +86,20 @@ def test_the_order_of_mark_and_second_start_does_not_matter() -> None:
         assert a.reason is Reason.OK, evidence
 
 
+def test_a_licensed_second_launch_of_a_controller_that_forgot_the_first_is_the_one_it_tells_of() -> None:
+    """squeue and the log of ends know one launch of the id, with no restart: the first run was cut short and is in no record."""
+    marks = (mark(52.4), Permitted(0, 0), Marked(0, 1, "other", "7", int(61.3 * SECOND)), Permitted(0, 1), AppExited(0, 1, 0))
+    told = (Started(0, 0, "7", 60 * SECOND, Witness.CONTROLLER), ended(Reason.OK, 60, 68, 0))
+    a = after(*marks, *told, restartable=True)
+    first, second = sorted(a.executions, key=lambda e: e.restart)
+    assert (a.state, a.reason) == (State.ENDED, Reason.OK)
+    assert (second.started_at, second.ended_at, second.reason) == (60 * SECOND, 68 * SECOND, Reason.OK)
+    assert first.ended_at == first.started_at and (first.reason, first.source) == (Reason.NODE_FAIL, Witness.PROVISIONAL)
+    # a record of the first launch stays that of the first
+    a = after(*marks, ended(Reason.NODE_FAIL, 52, 60), restartable=True)
+    assert a.execution(0, 0).ended_at == 60 * SECOND and not a.execution(0, 1).ended and a.state is State.RUNNING
+
+
 def test_an_application_that_its_dying_node_stopped_did_not_end_by_itself() -> None:
     """A node that is taken down sends SIGTERM first: the mark says 143, and the job goes on elsewhere."""
     a = after(mark(52.4), AppExited(0, 0, 143), ended(Reason.NODE_FAIL, 52, 60), restartable=True)

@@ -27,8 +27,10 @@ from tidegrid.connectors.slurm.evidence import ENDS, WAITING, interpret
 from tidegrid.connectors.slurm.facts import Facts
 from tidegrid.connectors.slurm.shell import Output, Shell
 from tidegrid.connectors.slurm.statement import Bill
+from tidegrid.connectors.slurm.steering import Steerer
 from tidegrid.connectors.statement import Allocation, Statement
 from tidegrid.domain.ranges import compress
+from tidegrid.scheduling.kernel.policy import POLICIES
 
 MICRO = 1_000_000
 DAY = 86_400
@@ -136,6 +138,10 @@ class SlurmConnector:
             native_id = found.native_id
         command = Scancel(name, int(native_id or 0), compress(tasks), self.settings.call)
         command.parse(await self._run(command.command, command.seconds * (2 if tasks else 1)))
+
+    def steerer(self, partition: str) -> Steerer:
+        """What puts the partition's queue into a policy's order; the account must be an operator of the cluster."""
+        return Steerer(self.shell, f"{self.files.root}/steer/{partition}", partition, POLICIES["default"])
 
     async def statement(self, since: int, until: int) -> Statement:
         """See `connectors.statement.Accountable`. Asked for in chunks, as accounting databases limit an answer's span."""

@@ -76,7 +76,7 @@ def usage_of(st: State, s: int, j: int, now: int) -> float:
     return float(st.num[h + USAGE] * math.exp(-math.log(2.0) * max(aged, 0.0)))
 
 
-def _score(st: State, s: int, j: int, now: int) -> float:
+def score_of(st: State, s: int, j: int, now: int) -> float:
     row = job_at(st, j)
     order = int(st.num[policy_at(st, s) + ORDER])
     time = int(st.job[row + ESTIMATE])
@@ -99,7 +99,7 @@ def key_of(st: State, s: int, j: int) -> float:
     fill = st.num[policy_at(st, s) + FILL]
     if fill == IN_QUEUE:
         if st.num[policy_at(st, s) + ORDER] < MOVING:
-            return _score(st, s, j, 0)
+            return score_of(st, s, j, 0)
         return float(st.job[row + SUBMIT])
     if fill == SHORTEST_FIRST:
         return float(st.job[row + PLANNED])
@@ -123,7 +123,7 @@ def pick(st: State, s: int, now: int, best: int, slot: int) -> int:
     if best < 0:
         return slot
     a, b = slot_at(st, best), slot_at(st, slot)
-    x, y = _score(st, s, int(st.mem[a + JOB]), now), _score(st, s, int(st.mem[b + JOB]), now)
+    x, y = score_of(st, s, int(st.mem[a + JOB]), now), score_of(st, s, int(st.mem[b + JOB]), now)
     if y < x or (y == x and st.mem[b + SEQ] < st.mem[a + SEQ]):
         return slot
     return best
@@ -156,7 +156,7 @@ def choose_head(st: State, s: int, now: int) -> int:
                 if not moving:
                     return int(slot)
                 a = slot_at(st, slot)
-                x, q = _score(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
+                x, q = score_of(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
                 if best < 0 or x < lowest or (x == lowest and q < seq):
                     best, lowest, seq = int(slot), x, q
         b = int(m[blocks + b * row + NEXT])
@@ -171,12 +171,12 @@ def choose_next(st: State, s: int, now: int, after: int) -> int:
     x0, q0 = 0.0, 0
     if after >= 0:
         a = slot_at(st, after)
-        x0, q0 = _score(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
+        x0, q0 = score_of(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
     b = first(m, p, s)
     while b >= 0:
         for slot in range(b * B, b * B + m[blocks + b * row + COUNT]):
             a = slot_at(st, slot)
-            x, q = _score(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
+            x, q = score_of(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
             behind = after < 0 or x > x0 or (x == x0 and q > q0)
             if behind and (best < 0 or x < lowest or (x == lowest and q < seq)):
                 best, lowest, seq = int(slot), x, q

@@ -14,10 +14,11 @@ from tidegrid.server.routes import (
     network,
     servers,
     site_accounts,
+    steering,
 )
 
 ROUTERS = (
-    health.router, jobs.router, files.router, catalog.router, discovery.router, network.router, incidents.router, servers.router, decisions.router, money.router, events.router, accounts.router,
+    health.router, jobs.router, files.router, catalog.router, discovery.router, steering.router, network.router, incidents.router, servers.router, decisions.router, money.router, events.router, accounts.router,
     site_accounts.router,
 )  # fmt: skip
 PREFIX = "/api/v1"

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from tidegrid.domain.errors import Broken
 
-HEAD = "0010"
+HEAD = "0011"
 VERSIONS = Path(__file__).parent / "versions"
 _QUICK_CHECK_BYTES = 32 << 20  # a file up to this size is checked whole on opening, in less than a second
 
