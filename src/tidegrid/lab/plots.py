@@ -164,8 +164,8 @@ def gantt(pieces: Sequence[Sequence[int]], span: int, processors: int, start: in
 
 def bars(rows: Sequence[tuple[str, float, str]], *, label: str) -> str:
     """Diverging bars: (name, part, text); below 0 to the left is a gain (less waiting), above it a loss."""
-    most = max([0.05, *(abs(part) for _, part, _ in rows)])
-    x = linear(-most, most, 190, 860, "", lambda v: f"{100 * v:+.0f}%", 6)
+    low, high = min([-0.05, *(part for _, part, _ in rows)]), max([0.05, *(part for _, part, _ in rows)])
+    x = linear(low, high, 190, 820, "", lambda v: f"{100 * v:+.0f}%" if abs(v) > 1e-9 else "0", 6)
     height = 26 * len(rows) + 34
     out = []
     for i, (name, part, text) in enumerate(rows):
@@ -173,7 +173,7 @@ def bars(rows: Sequence[tuple[str, float, str]], *, label: str) -> str:
         kind = "gain" if part <= 0 else "loss"
         out.append(f'<rect class="{kind}" x="{min(zero, end)}" y="{at}" width="{max(0.5, abs(end - zero))}" height="16"/>'
                    f'<text class="row" text-anchor="end" x="180" y="{at + 12}">{escape(name)}</text>'
-                   f'<text class="tick" x="868" y="{at + 12}">{escape(text)}</text>')  # fmt: skip
+                   f'<text class="tick" x="830" y="{at + 12}">{escape(text)}</text>')  # fmt: skip
     foot = height - 26.0
     across = [f'<path class="grid" d="M{x(v)} 4V{foot}"/><text class="tick" text-anchor="middle" x="{x(v)}" y="{foot + 16}">{escape(t)}</text>' for v, t in x.ticks]
     middle = f'<path class="axis" d="M{x(0)} 4V{foot}"/>'

@@ -154,6 +154,15 @@ def test_no_word_is_taken_for_a_number_that_is_none(words):
         assert b or v == int(word)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text("0123456789+-.x", min_size=1, max_size=2), min_size=1, max_size=20))
+def test_short_words_are_read_by_the_same_rule(words):
+    table = tokens.split(" ".join(words).encode())
+    value, bad = tokens.integers(table, table.begin, table.end)
+    for word, v, b in zip(words, value.tolist(), bad.tolist(), strict=True):
+        assert b == (not word.removeprefix("-" if word[0] == "-" else "+").isdigit()) and (b or v == int(word))
+
+
 @given(st.lists(st.decimals(-1_000_000, 10_000_000, places=3), min_size=1, max_size=20))
 def test_decimals_are_read_as_python_reads_them(numbers):
     table = tokens.split(" ".join(f"{n:f}" for n in numbers).encode())

@@ -62,6 +62,8 @@ def split(body: bytes) -> Table:
 def integers(table: Table, begin: Ints, end: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
     """The words as whole numbers: (values, which are none). A sign is allowed; more than 18 digits are no number here."""
     first = table.text[begin]
+    if len(begin) and int((end - begin).max()) <= 2 and int((end - begin).min()) > 0:
+        return _short(first, table.text[end - 1], end - begin == 2)
     negative = first == _MINUS
     begin = begin + (negative | (first == _PLUS))
     length = end - begin
@@ -90,6 +92,15 @@ def decimals(table: Table, begin: Ints, end: Ints) -> tuple[npt.NDArray[np.float
     value[rows] += minus * part / 10.0 ** (end[rows] - dot[rows] - 1)
     sign = table.text[dot[rows] + 1]
     bad[rows] |= wrong | (sign == _MINUS) | (sign == _PLUS)
+    return value, bad
+
+
+def _short(first: npt.NDArray[np.uint8], last: npt.NDArray[np.uint8], two: npt.NDArray[np.bool_]) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """Words of one or two bytes: most columns of most logs hold nothing else, many of them -1 throughout."""
+    ones, tens = last.astype(np.int64) - 48, first.astype(np.int64) - 48
+    signed = two & ((first == _MINUS) | (first == _PLUS))
+    value = np.where(two & ~signed, ones + 10 * tens, np.where(two & (first == _MINUS), -ones, ones))
+    bad = (ones < 0) | (ones > 9) | (two & ~signed & ((tens < 0) | (tens > 9)))
     return value, bad
 
 
