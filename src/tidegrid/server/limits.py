@@ -27,7 +27,7 @@ def limit_of(path: str) -> int:
         return MISSING
     if path.endswith("/batches"):
         return BULK
-    if path.endswith("/network"):
+    if path.endswith(("/network", "/sbatch")):
         return NETWORK
     if path.endswith("/apps"):
         return APPLICATION
