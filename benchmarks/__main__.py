@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.calibration import calibrate
 
-NAMES = ("placement", "store", "reconcile")
+NAMES = ("placement", "store", "reconcile", "network", "waits")
 REAL = ("slurm", "failover")  # on the test-bed
 
 
