@@ -26,7 +26,7 @@ WAIT_P90_SHARE = 1.0
 # Values of F (s) that a table has rows for: from a minute to three days.
 NODES: Floats = np.array([60.0 * 4.0**k for k in range(7)])
 SOON, P50, P90, SEEN = 0, 1, 2, 3  # a row: a chance, two shares of F as logarithms, how much was seen (s of F: weight)
-STEP, LEAST_STEP, BEGUN = 2.0, 0.03, 8.0
+STEP, LEAST_STEP, BEGUN = 2.0, 0.01, 8.0
 _AT: Floats = np.log(NODES)
 
 
@@ -73,7 +73,6 @@ def learn(table: Floats, what: int, forecast_s: float, held: bool) -> Floats:
             row[P50] += step * (0.5 - float(held))
         else:
             row[P90] += step * (0.9 - float(held))
-        row[P90] = max(row[P90], row[P50])
     return out
 
 
