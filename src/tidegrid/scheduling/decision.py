@@ -10,10 +10,8 @@ from typing import Any
 
 from tidegrid.domain.money import format_amount
 from tidegrid.rating.rate import rate_millicores
+from tidegrid.scheduling import forecasts
 from tidegrid.scheduling.snapshot import SUPPLIES, Floats, Ints, Snapshot
-
-WAIT_P50_SHARE = 0.5  # of the wait by estimates: jobs run about half as long as estimated
-SOON_S = 60.0  # "at once"
 
 
 class Refusal(StrEnum):
@@ -65,7 +63,8 @@ class Candidate:
     index: into the snapshot's partitions; start_now: chance to start within a minute; wait, staging, run: seconds, predicted
     (of all tasks together for run); price, cost: micro-yuan at run_p50, customer's and operator's; hold: price at the full wall
     time; score: micro-yuan, lower is better; sell, cost_rates: 1e-8 yuan per (core, GPU, GiB)-hour; need: what one task is given
-    there, and pays for, in the order of the snapshot's kinds.
+    there, and pays for, in the order of the snapshot's kinds; wait_ahead: what the forward run of the queue gave, from which the wait was
+    learned to be forecast.
     """
 
     index: int
@@ -86,6 +85,7 @@ class Candidate:
     sell: tuple[int, int, int]
     cost_rates: tuple[int, int, int]
     need: tuple[int, int, int]
+    wait_ahead: float = 0.0
 
     @property
     def name(self) -> str:
@@ -99,6 +99,7 @@ class Candidate:
             "start_now": round(self.start_now, 3),
             "wait_p50_s": round(self.wait_p50, 3),
             "wait_p90_s": round(self.wait_p90, 3),
+            "wait_ahead_s": round(self.wait_ahead, 3),
             "staging_s": round(self.staging_s, 3),
             "run_p50_s": round(self.run_p50, 3),
             "run_p90_s": round(self.run_p90, 3),
@@ -137,7 +138,8 @@ class Terms:
         given = allocated(s, self.need, self.whole_nodes)[p].tolist() if self.whole_nodes else list(self.need)
         millicores, mib, gpus = given
         sell, cost = s.sell_rates(p), s.cost_rates(p)
-        wait, slowness = float(self.wait[i]), 1.0 / float(s.speed[p])
+        soon, wait_p50, wait_p90 = (float(x[0]) for x in forecasts.look_up(s.wait_table[p : p + 1], self.wait[i : i + 1]))
+        slowness = 1.0 / float(s.speed[p])
         waves = 1.0 if self.waves is None else float(self.waves[p])
         run = min(slowness * self.p50, float(self.wall_s))
         staging = float(s.staging_s[p]) + self.input_bytes / float(s.bandwidth[p]) if self.input_bytes else 0.0
@@ -146,9 +148,10 @@ class Terms:
             index=p,
             cluster=cluster,
             partition=partition,
-            start_now=1.0 if wait == 0 else SOON_S / (SOON_S + wait),
-            wait_p50=wait * WAIT_P50_SHARE,
-            wait_p90=wait,
+            start_now=soon,
+            wait_p50=wait_p50,
+            wait_p90=wait_p90,
+            wait_ahead=float(self.wait[i]),
             staging_s=staging,
             run_p50=run * waves,
             run_p90=min(slowness * self.p90, float(self.wall_s)) * waves,
@@ -247,6 +250,10 @@ def explain_text(decision: Decision, snapshot: Snapshot) -> list[str]:
             f"  price about {format_amount(best.price)} yuan, at most {format_amount(best.hold)} for the full wall time; "
             f"{best.supply.replace('_', '-')} capacity",
         ]
+        seen = round(float(decision.terms.snapshot.wait_table[best.index, :, forecasts.SEEN].sum()))
+        if seen:
+            version = forecasts.version(decision.terms.snapshot.wait_table[best.index])
+            lines.append(f"  the queue run ahead gives {_span(best.wait_ahead)}; corrected by {seen} waits seen there (table {version})")
         lines += [f"  instead of {_against(best, c)}" for c in decision.candidates if c.index != best.index]
         if decision.refusals:
             lines.append(f"refused, of {decision.partitions} partitions (one may count twice):")

@@ -23,6 +23,7 @@ from tidegrid.domain.errors import Broken, InvalidInput
 from tidegrid.domain.job import Resources
 from tidegrid.rating.book import Supply
 from tidegrid.rating.rates import Rates
+from tidegrid.scheduling import forecasts
 
 SCHEMA = 1
 KINDS = ("millicores", "memory_mib", "gpus")
@@ -88,7 +89,8 @@ class Snapshot:
     float64[P]; easy bool[P]: EASY backfill there, else FCFS.
 
     running jobs of partition p: rows run_ptr[p]:run_ptr[p+1] of run_end_s int64[R], run_need int64[R,K]; waiting ones: rows of
-    wait_ptr, wait_wall_s, wait_need. apps: names known to be installed only where `installed` bool[A,P] says.
+    wait_ptr, wait_wall_s, wait_need. apps: names known to be installed only where `installed` bool[A,P] says. wait_table float64[P,N,4]:
+    what forward runs were worth there (`forecasts`); nothing is known where it is left out.
     """
 
     epoch_s: int
@@ -121,11 +123,14 @@ class Snapshot:
     wait_need: Ints
     apps: tuple[str, ...]
     installed: Bools
+    wait_table: Floats = field(default_factory=lambda: np.empty((0, 0, 0)))
     kinds: tuple[str, ...] = KINDS
     schema: int = SCHEMA
     memo: dict[str, Any] = field(init=False, repr=False, default_factory=dict)  # what `placement` derived; never stored
 
     def __post_init__(self) -> None:
+        if not len(self.wait_table):
+            object.__setattr__(self, "wait_table", forecasts.cold(len(self.partitions)))
         shapes = _shapes(self)
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
@@ -135,9 +140,10 @@ class Snapshot:
                 value.setflags(write=False)
 
     @staticmethod
-    def build(epoch_s: int, rows: Sequence[PartitionRow], apps: Mapping[str, Sequence[str]] | None = None) -> Snapshot:
+    def build(epoch_s: int, rows: Sequence[PartitionRow], apps: Mapping[str, Sequence[str]] | None = None,
+              wait_tables: Mapping[str, Floats] | None = None) -> Snapshot:  # fmt: skip
         """A snapshot of `rows`. apps: application -> the clusters or partitions that have it; an application not named
-        there is taken to be everywhere. InvalidInput snapshot.shape where a row has not one number a kind."""
+        there is taken to be everywhere; wait_tables: by the partition's name, cold where it has none. InvalidInput snapshot.shape where a row has not one number a kind."""
         names = tuple(f"{r.cluster}/{r.partition}" for r in rows)
         if len(set(names)) != len(names):
             raise InvalidInput("snapshot.shape", "a partition is named twice")
@@ -182,6 +188,7 @@ class Snapshot:
             wait_need=_table([need for _, need in waiting]),
             apps=tuple(installed),
             installed=np.array(list(installed.values()), np.bool_).reshape(len(installed), len(rows)),
+            wait_table=_wait_tables(names, wait_tables or {}),
         )
 
     @property
@@ -247,7 +254,7 @@ class Snapshot:
                 )
             values: dict[str, Any] = {}
             for f in dataclasses.fields(Snapshot):
-                if f.name == "memo":
+                if f.name == "memo" or (f.name == "wait_table" and f.name not in head):  # not in those of before
                     continue
                 value = head[f.name]
                 if isinstance(value, list) and len(value) == 2 and isinstance(value[1], list):
@@ -267,10 +274,18 @@ class Snapshot:
 def _shapes(s: Snapshot) -> dict[str, tuple[int, ...]]:
     p, k, r, w = len(s.partitions), len(s.kinds), len(s.run_end_s), len(s.wait_wall_s)
     table: dict[str, tuple[int, ...]] = {f.name: (p,) for f in dataclasses.fields(s)}
-    table.update(capacity=(p, k), free=(p, k), largest=(p, k), sell=(p, 3), cost=(p, 3), installed=(len(s.apps), p))
+    table.update(wait_table=(p, len(forecasts.NODES), 4), capacity=(p, k), free=(p, k), largest=(p, k), sell=(p, 3), cost=(p, 3), installed=(len(s.apps), p))
     table.update(run_ptr=(p + 1,), run_end_s=(r,), run_need=(r, k))
     table.update(wait_ptr=(p + 1,), wait_wall_s=(w,), wait_need=(w, k))
     return table
+
+
+def _wait_tables(names: Sequence[str], known: Mapping[str, Floats]) -> Floats:
+    out = forecasts.cold(len(names))
+    for i, name in enumerate(names):
+        if name in known:
+            out[i] = known[name]
+    return out
 
 
 def _coded(names: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
