@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from tidegrid.domain.lease import cluster_role
 from tidegrid.domain.money import format_amount
 from tidegrid.domain.ranges import expand
 from tidegrid.rating.rates import Rates, format_price
-from tidegrid.scheduling import placement, runtime
+from tidegrid.scheduling import forecasts, placement, runtime
 from tidegrid.scheduling.health import Condition, shown
 from tidegrid.scheduling.placement import Decision, Request
 from tidegrid.scheduling.snapshot import Health, PartitionRow, Snapshot, need_of
@@ -34,6 +34,8 @@ from tidegrid.store import health as healths
 
 Row = Mapping[Any, Any]
 HISTORY_S = 5
+WAITS_S = 60  # between two looks at how forecasts of waits came out
+WAITS = 400  # attempts that they are learned from
 
 
 class Picture:
@@ -47,6 +49,7 @@ class Picture:
         self._held: frozenset[str] = frozenset()
         self._loaded = False
         self._history: dict[str, tuple[int, Any]] = {}
+        self._waits: tuple[int, dict[str, Any]] = (-WAITS_S * SECOND, {})
         self._places: tuple[Any, dict[str, list[str]]] = (None, {})
 
     def forget(self) -> None:
@@ -72,7 +75,14 @@ class Picture:
         rows = [
             self._row(network, c.name, p, states.get(c.name), prices) for c in network.clusters for p in c.partitions
         ]
-        return Snapshot.build(self.ctx.now() // SECOND, rows, await self._installed(network))
+        return Snapshot.build(self.ctx.now() // SECOND, rows, await self._installed(network), await self._wait_tables())
+
+    async def _wait_tables(self) -> dict[str, Any]:
+        """What forecasts of waits were worth, by partition; looked at again after WAITS_S."""
+        now = self.ctx.now()
+        if now - self._waits[0] >= WAITS_S * SECOND:
+            self._waits = (now, await self.ctx.store.read(lambda c: forecasts.from_past(past_waits(attempts.waits(c, limit=WAITS), now))))
+        return self._waits[1]
 
     async def _installed(self, network: Network) -> dict[str, list[str]]:
         """For every application that needs a command: the partitions whose cluster has it."""
@@ -354,6 +364,21 @@ class Picture:
             "silent_since": views.when(state["silent_since"]) if state is not None else None,
             "partitions": partitions,
         }
+
+
+def past_waits(rows: Sequence[Row], now: int) -> Iterator[forecasts.Said]:
+    """What was said of these attempts (`attempts.waits`), and how long they waited. Decisions of before there was a forward run in them, and
+    jobs that were to start at once, say nothing."""
+    for r in rows:
+        body = json.loads(r["body"])
+        said = next((c for c in body.get("candidates", ()) if c["partition"] == f"{r['cluster']}/{r['partition']}"), None)
+        if said is None or not said.get("wait_ahead_s"):
+            continue
+        end = r["started_at"]
+        yield forecasts.Said(
+            said["partition"], said["wait_ahead_s"], said["start_now"], said["wait_p50_s"], said["wait_p90_s"],
+            max(0.0, ((now if end is None else end) - r["queued_at"]) / SECOND), end is not None,
+        )  # fmt: skip
 
 
 _NOTHING = np.empty(0)

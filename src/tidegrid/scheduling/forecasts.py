@@ -12,6 +12,8 @@ queues in general: jobs run about half as long as estimated.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +72,38 @@ def learn(table: Floats, what: int, forecast_s: float, held: bool, said: float =
         else:
             row[what] += weight * max(step, LEAST_STEP) * ((0.5 if what == P50 else 0.9) - float(held))
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was said of one job where it was sent, and what is known of its wait: forecast_s: F; soon, p50, p90 as said; waited_s, until it
+    began or, where it has not `begun`, until now."""
+
+    place: str
+    forecast_s: float
+    soon: float
+    p50: float
+    p90: float
+    waited_s: float
+    begun: bool
+
+
+def from_past(past: Iterable[Said]) -> dict[str, Floats]:
+    """The tables of the places of these jobs, oldest first, from the beginning."""
+    tables: dict[str, Floats] = {}
+    for s in past:
+        table = tables.get(s.place)
+        if table is None:
+            table = cold(1)[0]
+        at_once = s.begun and s.waited_s <= SOON_S
+        if at_once or s.waited_s > SOON_S:
+            table = learn(table, SOON, s.forecast_s, at_once, s.soon)
+        if not at_once:
+            for what, said in ((P50, s.p50), (P90, s.p90)):
+                if s.begun or s.waited_s > said:
+                    table = learn(table, what, s.forecast_s, s.waited_s <= said)
+        tables[s.place] = table
+    return tables
 
 
 def version(table: Floats) -> str:

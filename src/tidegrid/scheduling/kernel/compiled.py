@@ -61,7 +61,7 @@ def load(more: tuple[ModuleType, ...] = (), keep: bool = True) -> Compiled:
         "cache": keep, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True, "_nrt": False,
     }  # fmt: skip
     made = {
-        original: numba.njit(no_cpython_wrapper=original.__name__.startswith("_"), **options)(copy)
+        original: numba.njit(**{**options, "no_cpython_wrapper": original.__name__.startswith("_")})(copy)
         for original, copy in functions.items()
     }
     for copy in functions.values():
