@@ -8,6 +8,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from tidegrid.domain.money import format_amount
 from tidegrid.rating.rate import rate_millicores
 from tidegrid.scheduling import forecasts
@@ -130,15 +132,15 @@ class Terms:
     waves: Floats | None
 
     def candidates(self) -> tuple[Candidate, ...]:
-        return tuple(self._candidate(i) for i in range(len(self.index)))
+        waits = np.stack(forecasts.look_up(self.snapshot.wait_table[self.index], self.wait), axis=1).tolist()
+        return tuple(self._candidate(i, *waits[i]) for i in range(len(self.index)))
 
-    def _candidate(self, i: int) -> Candidate:
+    def _candidate(self, i: int, soon: float, wait_p50: float, wait_p90: float) -> Candidate:
         s, p = self.snapshot, int(self.index[i])
         cluster, _, partition = s.partitions[p].partition("/")
         given = allocated(s, self.need, self.whole_nodes)[p].tolist() if self.whole_nodes else list(self.need)
         millicores, mib, gpus = given
         sell, cost = s.sell_rates(p), s.cost_rates(p)
-        soon, wait_p50, wait_p90 = (float(x[0]) for x in forecasts.look_up(s.wait_table[p : p + 1], self.wait[i : i + 1]))
         slowness = 1.0 / float(s.speed[p])
         waves = 1.0 if self.waves is None else float(self.waves[p])
         run = min(slowness * self.p50, float(self.wall_s))
