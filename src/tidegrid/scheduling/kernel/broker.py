@@ -125,7 +125,7 @@ def _earliest(st: State, net: Net, now: int, j: int, home: int, limit: int) -> i
         if at <= limit:
             best, limit = home, at
     for s in range(sites):
-        if s in (home, guess) or not is_open(net, s):
+        if s == home or s == guess or not is_open(net, s):  # noqa: SIM109 - compiled source
             continue
         at = _begins_there(st, net, now, j, home, s, _after(limit))
         if at < limit or (at == limit and at < first_limit and best != home and s < best):
