@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.calibration import calibrate
 
-NAMES = ("placement", "store", "reconcile", "traces", "simulate")
+NAMES = ("placement", "store", "reconcile", "traces", "simulate", "network", "waits")
 REAL = ("slurm", "failover", "steering")  # on the test-bed
 LONG = ("prediction", "streams")  # minutes: asked for by name
 LOGS = ("quality",)  # on the logs in TIDEGRID_TRACES; by name only, it takes minutes

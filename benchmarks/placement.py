@@ -23,7 +23,7 @@ from benchmarks.calibration import calibrate
 from tidegrid.domain.job import Constraints
 from tidegrid.rating.book import Supply
 from tidegrid.rating.rates import Rates
-from tidegrid.scheduling.decision import WAIT_P50_SHARE
+from tidegrid.scheduling.forecasts import WAIT_P50_SHARE
 from tidegrid.scheduling.objective import PRESETS
 from tidegrid.scheduling.placement import Refusal, Request, decide
 from tidegrid.scheduling.runtime import predict

@@ -11,6 +11,7 @@ import typer
 from tidegrid.cli.context import Json
 
 _WINDOW = re.compile(r"^(\d+):(\d+)$")
+_BOTH = ("mean_wait", "mean_bounded_slowdown", "max_wait")
 _SHOWN = ("jobs", "mean_wait", "p95_wait", "max_wait", "mean_bounded_slowdown", "p95_bounded_slowdown", "utilisation", "seconds")
 
 
@@ -24,11 +25,15 @@ def simulate(
     clairvoyant: Annotated[bool, typer.Option("--clairvoyant", help="It knows run times beforehand.")] = False,
     processors: Annotated[list[int] | None, typer.Option("--processors", min=1, help="One a log, in order [the headers'].", metavar="N", show_default=False)] = None,
     kill: Annotated[bool, typer.Option("--kill/--no-kill", help="Jobs end at their estimates.")] = True,
+    network: Annotated[str, typer.Option("--network", help="The logs are the sites of one network: home, earliest, least-work, two-choices, tide, tide-fair, tide-fair-slowdown.", metavar="POLICY", show_default=False)] = "",
+    days: Annotated[int | None, typer.Option("--days", min=1, help="With --network: only so many days of each log.", metavar="N", show_default=False)] = None,
     window: Annotated[list[str] | None, typer.Option("--window", help="Only JOBS jobs from the FIRST on, from an empty machine. Repeatable: means over all.", metavar="FIRST:JOBS", show_default=False)] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Mend logs that are not right instead of refusing them.")] = False,
     json: Json = False,
 ) -> None:
-    """Simulate logs, each on its own machine: waits, bounded slowdowns, utilisation. --json: an object a line and log."""
+    """Simulate logs, each on its own machine: waits, bounded slowdowns, utilisation. --json: an object a line and log.
+
+    With --network one object for the network, its sites each with the figures of their own jobs alone and in the network."""
     from tidegrid.cli import context, show
     from tidegrid.domain.errors import InvalidInput
     from tidegrid.lab import replaying, simulating
@@ -40,6 +45,12 @@ def simulate(
     windows = [_window(text) for text in window or ()]
     if replaying.compiled() is None:
         context.note("numba is not installed: the same policy runs as plain Python, much slower; pip install 'tidegrid[lab]'")
+    if network:
+        if window:
+            raise InvalidInput("simulate.window", "--window is not for networks", hint="give --days")
+        return _network(log, how, network, policy=policy, clairvoyant=clairvoyant, processors=given, kill=kill, repair=repair, days=days, json=json)
+    if days is not None:
+        raise InvalidInput("simulate.days", "--days is for networks", hint="give --network POLICY, or --window FIRST:JOBS")
     rows: list[dict[str, Any]] = []
     for i, path in enumerate(log):
         n = given[i] if i < len(given) else None
@@ -51,6 +62,26 @@ def simulate(
     if not json:
         show.table(["log", *(name.replace("_", " ") for name in _SHOWN)], [[Path(r["log"]).name, *(_cell(n, r[n]) for n in _SHOWN)] for r in rows],
                    right=[name.replace("_", " ") for name in _SHOWN])  # fmt: skip
+
+
+def _network(log: list[Path], how: Any, name: str, *, policy: str, clairvoyant: bool, processors: list[int], kill: bool, repair: bool,
+             days: int | None, json: bool) -> None:  # fmt: skip
+    from tidegrid.cli import show
+    from tidegrid.lab import networking
+
+    broker = networking.policy(name)
+    found = {"network": name, "policy": policy, "clairvoyant": clairvoyant,
+             **networking.simulate(log, how, broker, processors=processors, kill=kill, repair=repair, days=days)}  # fmt: skip
+    if json:
+        return _line(found)
+    rows = [[s["site"], f"{s['jobs']:,}", *(_cell(k, s[w][k]) for k in _BOTH for w in ("alone", "network"))] for s in found["sites"]]
+    rows.append(["all", f"{found['jobs']:,}", *(_cell(k, v) for k in _BOTH for v in (found["alone"][k], found[k]))])
+    heads = ["jobs", *(f"{k.replace('_', ' ')} {w}" for k in _BOTH for w in ("alone", "network"))]
+    show.table(["site", *heads], rows, right=heads)
+    gap, worse = found["gap_closed"], found["worse_than_alone"]
+    typer.echo(f"one pooled machine: mean wait {show.seconds(found['pooled']['mean_wait'])}; {gap['value']:.1%} of the way there ({gap['low']:.1%} to {gap['high']:.1%})")
+    typer.echo("worse than alone: " + "; ".join(f"{', '.join(names) or 'nobody'} by {k.replace('_', ' ')}" for k, names in worse.items()))
+    return None
 
 
 def _line(value: dict[str, Any]) -> None:

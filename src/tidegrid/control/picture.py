@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from tidegrid.domain.lease import cluster_role
 from tidegrid.domain.money import format_amount
 from tidegrid.domain.ranges import expand
 from tidegrid.rating.rates import Rates, format_price
-from tidegrid.scheduling import labels, placement
+from tidegrid.scheduling import forecasts, labels, placement
 from tidegrid.scheduling.health import Condition, shown
 from tidegrid.scheduling.placement import Decision, Refusal, Request
 from tidegrid.scheduling.runtime import Prediction
@@ -35,6 +35,8 @@ from tidegrid.store import attempts, clusters, leases, networks, porting
 from tidegrid.store import health as healths
 
 Row = Mapping[Any, Any]
+WAITS_S = 60  # between two looks at how forecasts of waits came out
+WAITS = 400  # attempts that they are learned from
 Policy = Callable[[Sequence[Request], Snapshot], Sequence[Request]]
 
 
@@ -56,6 +58,7 @@ class Picture:
         self._held: frozenset[str] = frozenset()
         self._loaded = False
         self.software = Programs(ctx)
+        self._waits: tuple[int, dict[str, Any]] = (-WAITS_S * SECOND, {})
 
     def forget(self) -> None:
         """The network document has changed."""
@@ -81,7 +84,14 @@ class Picture:
             self._row(network, c.name, p, states.get(c.name), prices) for c in network.clusters for p in c.partitions
         ]
         places, table = await self.software.now(network)
-        return Snapshot.build(self.ctx.now() // SECOND, rows, places, table)
+        return Snapshot.build(self.ctx.now() // SECOND, rows, places, table, await self._wait_tables())
+
+    async def _wait_tables(self) -> dict[str, Any]:
+        """What forecasts of waits were worth, by partition; looked at again after WAITS_S."""
+        now = self.ctx.now()
+        if now - self._waits[0] >= WAITS_S * SECOND:
+            self._waits = (now, await self.ctx.store.read(lambda c: forecasts.from_past(past_waits(attempts.waits(c, limit=WAITS), now))))
+        return self._waits[1]
 
     def _row(
         self, network: Network, cluster: str, p: Partition, state: Row | None, prices: Mapping[str, Any]
@@ -386,6 +396,21 @@ def _told(decision: Decision, runs: Prediction, asked_s: int) -> dict[str, Any]:
     """What the run times come from, for a customer; and the wall time that would be enough."""
     basis = {k: v for k, v in (decision.prediction or {}).items() if k not in ("runs", "speed")}
     return {**basis, "text": runs.text(decision.terms.app), "wall_s": asked_s, "proposed_wall_s": runs.wall_s}
+
+
+def past_waits(rows: Sequence[Row], now: int) -> Iterator[forecasts.Said]:
+    """What was said of these attempts (`attempts.waits`), and how long they waited. Decisions of before there was a forward run in them, and
+    jobs that were to start at once, say nothing."""
+    for r in rows:
+        body = json.loads(r["body"])
+        said = next((c for c in body.get("candidates", ()) if c["partition"] == f"{r['cluster']}/{r['partition']}"), None)
+        if said is None or not said.get("wait_ahead_s"):
+            continue
+        end = r["started_at"]
+        yield forecasts.Said(
+            said["partition"], said["wait_ahead_s"], said["start_now"], said["wait_p50_s"], said["wait_p90_s"],
+            max(0.0, ((now if end is None else end) - r["queued_at"]) / SECOND), end is not None,
+        )  # fmt: skip
 
 
 def _rates(prices: Any) -> Rates | None:

@@ -8,15 +8,15 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from tidegrid.domain.money import MICRO, format_amount
 from tidegrid.rating.rate import rate_millicores
+from tidegrid.scheduling import forecasts
 from tidegrid.scheduling.objective import Objective
 from tidegrid.scheduling.runtime import Prediction
 from tidegrid.scheduling.snapshot import SUPPLIES, Floats, Ints, Snapshot
 from tidegrid.scheduling.software import Standing
-
-WAIT_P50_SHARE = 0.5  # of the wait by estimates: jobs run about half as long as estimated
-SOON_S = 60.0  # "at once"
 
 
 class Refusal(StrEnum):
@@ -79,7 +79,8 @@ class Candidate:
     (of all tasks together for run); price, cost: micro-yuan at run_p50, customer's and operator's; hold: price at the full wall
     time; score: micro-yuan, lower is better; terms: what it is the sum of, times `factor` (see `score_terms`); standing: of the
     application there, "" where nothing is known; sell, cost_rates: 1e-8 yuan per (core, GPU, GiB)-hour; need: what one task is given
-    there, and pays for, in the order of the snapshot's kinds.
+    there, and pays for, in the order of the snapshot's kinds; wait_ahead: what the forward run of the queue gave, from which
+    the wait was learned to be forecast.
     """
 
     index: int
@@ -102,6 +103,7 @@ class Candidate:
     need: tuple[int, int, int]
     terms: Mapping[str, float] = field(default_factory=dict)
     standing: str = ""
+    wait_ahead: float = 0.0
 
     @property
     def name(self) -> str:
@@ -115,6 +117,7 @@ class Candidate:
             "start_now": round(self.start_now, 3),
             "wait_p50_s": round(self.wait_p50, 3),
             "wait_p90_s": round(self.wait_p90, 3),
+            "wait_ahead_s": round(self.wait_ahead, 3),
             "staging_s": round(self.staging_s, 3),
             "run_p50_s": round(self.run_p50, 3),
             "run_p90_s": round(self.run_p90, 3),
@@ -152,15 +155,15 @@ class Terms:
     runs: Prediction | None = None
 
     def candidates(self) -> tuple[Candidate, ...]:
-        return tuple(self._candidate(i) for i in range(len(self.index)))
+        waits = np.stack(forecasts.look_up(self.snapshot.wait_table[self.index], self.wait), axis=1).tolist()
+        return tuple(self._candidate(i, *waits[i]) for i in range(len(self.index)))
 
-    def _candidate(self, i: int) -> Candidate:
+    def _candidate(self, i: int, soon: float, wait_p50: float, wait_p90: float) -> Candidate:
         s, p = self.snapshot, int(self.index[i])
         cluster, _, partition = s.partitions[p].partition("/")
         given = allocated(s, self.need, self.whole_nodes)[p].tolist() if self.whole_nodes else list(self.need)
         millicores, mib, gpus = given
         sell, cost = s.sell_rates(p), s.cost_rates(p)
-        wait = float(self.wait[i])
         waves = 1.0 if self.waves is None else float(self.waves[p])
         run = float(self.p50[i])
         staging = 0.0 if self.staging is None else float(self.staging[i])
@@ -174,9 +177,10 @@ class Terms:
             index=p,
             cluster=cluster,
             partition=partition,
-            start_now=1.0 if wait == 0 else SOON_S / (SOON_S + wait),
-            wait_p50=wait * WAIT_P50_SHARE,
-            wait_p90=wait,
+            start_now=soon,
+            wait_p50=wait_p50,
+            wait_p90=wait_p90,
+            wait_ahead=float(self.wait[i]),
             staging_s=staging,
             run_p50=run_p50,
             run_p90=run_p90,
@@ -189,24 +193,25 @@ class Terms:
             sell=sell.as_tuple(),
             cost_rates=cost.as_tuple(),
             need=(millicores, mib, gpus),
-            terms=score_terms(self.objective, price, marginal, wait, staging, run_p50, run_p90, factor),
+            terms=score_terms(self.objective, price, marginal, wait_p50, wait_p90, staging, run_p50, run_p90, factor),
             standing="" if row is None else Standing(int(s.software.standing[row, p])).name.lower(),
         )
 
 
 def score_terms(
-    o: Objective, price: float, cost: float, wait: float, staging: float, run_p50: float, run_p90: float, factor: float
+    o: Objective, price: float, cost: float, wait_p50: float, wait_p90: float, staging: float, run_p50: float, run_p90: float,
+    factor: float,
 ) -> dict[str, float]:
-    """Micro-yuan of each term of a score: (price + cost + wait + staging + run + risk) * factor. price, cost: micro-yuan; wait: by the
-    estimates; times in s; factor: 1 where nothing is in doubt."""
+    """Micro-yuan of each term of a score: (price + cost + wait + staging + run + risk) * factor. price, cost: micro-yuan; times in s;
+    factor: 1 where nothing is in doubt."""  # fmt: skip
     a_second = o.time * MICRO / 3600
     return {
         "price": o.price * price,
         "cost": o.cost * cost,
-        "wait": a_second * wait * WAIT_P50_SHARE,
+        "wait": a_second * wait_p50,
         "staging": a_second * staging,
         "run": a_second * run_p50,
-        "risk": a_second * o.risk * (wait * (1 - WAIT_P50_SHARE) + run_p90 - run_p50),
+        "risk": a_second * o.risk * (wait_p90 - wait_p50 + run_p90 - run_p50),
         "factor": factor,
     }
 
@@ -316,6 +321,10 @@ def explain_text(decision: Decision, snapshot: Snapshot) -> list[str]:
             lines.append("  takes of licences: " + ", ".join(f"{n} of {pool}" for pool, n in decision.licences))
         if decision.terms.runs is not None:
             lines.append(f"  {decision.terms.runs.text(decision.terms.app)}")
+        seen = round(float(decision.terms.snapshot.wait_table[best.index, :, forecasts.SEEN].sum()))
+        if seen:
+            version = forecasts.version(decision.terms.snapshot.wait_table[best.index])
+            lines.append(f"  the queue run ahead gives {_span(best.wait_ahead)}; corrected by {seen} waits seen there (table {version})")
         lines += [f"  instead of {_against(best, c)}" for c in decision.candidates if c.index != best.index]
         if decision.refusals:
             lines.append(f"refused, of {decision.partitions} partitions (one may count twice):")

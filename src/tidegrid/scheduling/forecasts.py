@@ -12,6 +12,8 @@ queues in general: jobs run about half as long as estimated.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,39 +27,37 @@ WAIT_P90_SHARE = 1.0
 
 # Values of F (s) that a table has rows for: from a minute to three days.
 NODES: Floats = np.array([60.0 * 4.0**k for k in range(7)])
-SOON, P50, P90, SEEN = 0, 1, 2, 3  # a row: a chance, two shares of F as logarithms, how much was seen (s of F: weight)
-STEP, LEAST_STEP, BEGUN = 2.0, 0.03, 8.0
+# A row: what is added to the log odds of a start within a minute and to the logarithms of the two shares; how much was seen. Zeros: cold.
+SOON, P50, P90, SEEN = 0, 1, 2, 3
+STEP, LEAST_STEP, BEGUN = 2.0, 0.01, 8.0
+LEAST_SOON_STEP = 0.1  # of the chance, whose observations are mostly alike
 _AT: Floats = np.log(NODES)
 
 
 def cold(partitions: int) -> Floats:
     """The table of partitions of which nothing is known yet: float64[P, len(NODES), 4]."""
-    table: Floats = np.zeros((partitions, len(NODES), 4))
-    table[:, :, SOON] = SOON_S / (SOON_S + NODES)
-    table[:, :, P50] = np.log(WAIT_P50_SHARE)
-    table[:, :, P90] = np.log(WAIT_P90_SHARE)
-    return table
+    return np.zeros((partitions, len(NODES), 4))
 
 
 def look_up(table: Floats, forecast_s: Floats) -> tuple[Floats, Floats, Floats]:
     """(chance to start within a minute, p50, p90) float64[P] of waits in seconds for the forward runs' F float64[P], at partitions
     with these tables float64[P, len(NODES), 4]. The quantiles are those of a wait that is longer than a minute; all are 0, and the
     chance 1, where F is 0. An infinite F stays so."""
-    finite = np.where(np.isfinite(forecast_s), forecast_s, 1.0)
-    low, part = _place(finite)
+    low, part = _place(np.where(np.isfinite(forecast_s), forecast_s, 1.0))
     p = np.arange(len(table))
-    rows = table[p, low] * (1 - part)[:, None] + table[p, low + 1] * part[:, None]
-    p50 = forecast_s * np.exp(rows[:, P50])
-    p90 = np.maximum(forecast_s * np.exp(rows[:, P90]), p50)
-    at_once = forecast_s <= 0
-    soon = np.where(at_once, 1.0, np.where(np.isfinite(forecast_s), rows[:, SOON], 0.0))
-    return soon, np.where(at_once, 0.0, p50), np.where(at_once, 0.0, p90)
+    rows = table[p, low] + (table[p, low + 1] - table[p, low]) * part[:, None]
+    odds = SOON_S * np.exp(rows[:, SOON])
+    p50: Floats = forecast_s * (WAIT_P50_SHARE * np.exp(rows[:, P50]))
+    p90: Floats = np.maximum(forecast_s * (WAIT_P90_SHARE * np.exp(rows[:, P90])), p50)
+    soon: Floats = odds / (odds + forecast_s)
+    return soon, p50, p90
 
 
-def learn(table: Floats, what: int, forecast_s: float, held: bool) -> Floats:
+def learn(table: Floats, what: int, forecast_s: float, held: bool, said: float = 0.0) -> Floats:
     """One partition's table float64[len(NODES), 4] after something said of a job with F = `forecast_s` > 0 is known to have held or not;
-    a new table. what: SOON, when it has begun; P50 or P90, when it has begun within what was said, or still waits beyond it: what
-    is late is learned when it is late, not when it begins. Quantiles are told only of jobs that did not begin within a minute."""
+    a new table. what: SOON, when it has begun, of which the chance `said` was given; P50 or P90, when it has begun within what was
+    said, or still waits beyond it: what is late is learned when it is late, not when it begins. Quantiles are told only of jobs that
+    did not begin within a minute."""
     if forecast_s <= 0:
         return table
     out: Floats = table.copy()
@@ -65,16 +65,45 @@ def learn(table: Floats, what: int, forecast_s: float, held: bool) -> Floats:
     i, w = int(low[0]), float(part[0])
     for k, weight in ((i, 1 - w), (i + 1, w)):
         row = out[k]
-        step = weight * max(STEP / (BEGUN + row[SEEN]), LEAST_STEP)
+        step = STEP / (BEGUN + row[SEEN])
         if what == SOON:
             row[SEEN] += weight
-            row[SOON] += min(step, 0.5) * (float(held) - row[SOON])
-        elif what == P50:
-            row[P50] += step * (0.5 - float(held))
+            row[SOON] += weight * max(step, LEAST_SOON_STEP) * (float(held) - said)
         else:
-            row[P90] += step * (0.9 - float(held))
-        row[P90] = max(row[P90], row[P50])
+            row[what] += weight * max(step, LEAST_STEP) * ((0.5 if what == P50 else 0.9) - float(held))
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was said of one job where it was sent, and what is known of its wait: forecast_s: F; soon, p50, p90 as said; waited_s, until it
+    began or, where it has not `begun`, until now."""
+
+    place: str
+    forecast_s: float
+    soon: float
+    p50: float
+    p90: float
+    waited_s: float
+    begun: bool
+
+
+def from_past(past: Iterable[Said]) -> dict[str, Floats]:
+    """The tables of the places of these jobs, oldest first, from the beginning."""
+    tables: dict[str, Floats] = {}
+    for s in past:
+        table = tables.get(s.place)
+        if table is None:
+            table = cold(1)[0]
+        at_once = s.begun and s.waited_s <= SOON_S
+        if at_once or s.waited_s > SOON_S:
+            table = learn(table, SOON, s.forecast_s, at_once, s.soon)
+        if not at_once:
+            for what, said in ((P50, s.p50), (P90, s.p90)):
+                if s.begun or s.waited_s > said:
+                    table = learn(table, what, s.forecast_s, s.waited_s <= said)
+        tables[s.place] = table
+    return tables
 
 
 def version(table: Floats) -> str:

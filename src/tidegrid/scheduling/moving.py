@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tidegrid.scheduling.decision import WAIT_P50_SHARE, Candidate
+from tidegrid.scheduling.decision import Candidate
+from tidegrid.scheduling.forecasts import WAIT_P50_SHARE
 from tidegrid.scheduling.health import Condition
 from tidegrid.scheduling.objective import Objective
 

@@ -23,6 +23,7 @@ from tidegrid.domain.errors import Broken, InvalidInput
 from tidegrid.domain.job import Resources
 from tidegrid.rating.book import Supply
 from tidegrid.rating.rates import Rates
+from tidegrid.scheduling import forecasts
 from tidegrid.scheduling import software as programs
 from tidegrid.scheduling.software import Software
 
@@ -92,7 +93,8 @@ class Snapshot:
 
     running jobs of partition p: rows run_ptr[p]:run_ptr[p+1] of run_end_s int64[R], run_need int64[R,K]; waiting ones: rows of
     wait_ptr, wait_wall_s, wait_need. apps: names known to be installed only where `installed` bool[A,P] says; software: what is
-    known of installations, licences and machines.
+    known of installations, licences and machines. wait_table float64[P,N,4]: what forward runs were worth there (`forecasts`); nothing is known
+    where it is left out.
     """
 
     epoch_s: int
@@ -125,6 +127,7 @@ class Snapshot:
     wait_need: Ints
     apps: tuple[str, ...]
     installed: Bools
+    wait_table: Floats = field(default_factory=lambda: np.empty((0, 0, 0)))
     kinds: tuple[str, ...] = KINDS
     schema: int = SCHEMA
     software: Software = None  # type: ignore[assignment]  # None: nothing is known
@@ -133,6 +136,8 @@ class Snapshot:
     def __post_init__(self) -> None:
         if self.software is None:
             object.__setattr__(self, "software", programs.table(self.partitions))
+        if not len(self.wait_table):
+            object.__setattr__(self, "wait_table", forecasts.cold(len(self.partitions)))
         shapes = _shapes(self)
         for name, value in self._fields():
             if isinstance(value, np.ndarray):
@@ -153,10 +158,11 @@ class Snapshot:
         rows: Sequence[PartitionRow],
         apps: Mapping[str, Sequence[str]] | None = None,
         software: Callable[[Sequence[str]], Software] | None = None,
+        wait_tables: Mapping[str, Floats] | None = None,
     ) -> Snapshot:
         """A snapshot of `rows`. apps: application -> the clusters or partitions that have it; an application not named
-        there is taken to be everywhere; software: makes the arrays of the partitions' names. InvalidInput snapshot.shape where a row has
-        not one number a kind."""
+        there is taken to be everywhere; software: makes the arrays of the partitions' names; wait_tables: by the partition's name,
+        cold where it has none. InvalidInput snapshot.shape where a row has not one number a kind."""
         names = tuple(f"{r.cluster}/{r.partition}" for r in rows)
         if len(set(names)) != len(names):
             raise InvalidInput("snapshot.shape", "a partition is named twice")
@@ -202,6 +208,7 @@ class Snapshot:
             apps=tuple(installed),
             installed=np.array(list(installed.values()), np.bool_).reshape(len(installed), len(rows)),
             software=software(names) if software is not None else programs.table(names),
+            wait_table=_wait_tables(names, wait_tables or {}),
         )
 
     @property
@@ -286,11 +293,19 @@ class Snapshot:
 def _shapes(s: Snapshot) -> dict[str, tuple[int, ...]]:
     p, k, r, w = len(s.partitions), len(s.kinds), len(s.run_end_s), len(s.wait_wall_s)
     table: dict[str, tuple[int, ...]] = {f.name: (p,) for f in dataclasses.fields(s)}
-    table.update(capacity=(p, k), free=(p, k), largest=(p, k), sell=(p, 3), cost=(p, 3), installed=(len(s.apps), p))
+    table.update(wait_table=(p, len(forecasts.NODES), 4), capacity=(p, k), free=(p, k), largest=(p, k), sell=(p, 3), cost=(p, 3), installed=(len(s.apps), p))
     table.update(run_ptr=(p + 1,), run_end_s=(r,), run_need=(r, k))
     table.update(wait_ptr=(p + 1,), wait_wall_s=(w,), wait_need=(w, k))
     table.update({f"software.{name}": shape for name, shape in programs.shapes(s.software, p).items()})
     return table
+
+
+def _wait_tables(names: Sequence[str], known: Mapping[str, Floats]) -> Floats:
+    out = forecasts.cold(len(names))
+    for i, name in enumerate(names):
+        if name in known:
+            out[i] = known[name]
+    return out
 
 
 def _coded(names: Sequence[str]) -> tuple[tuple[str, ...], Ints]:

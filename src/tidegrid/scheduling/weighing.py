@@ -12,8 +12,10 @@ import numpy as np
 
 from tidegrid.domain.money import MICRO
 from tidegrid.rating.rate import MIB_PER_GIB
-from tidegrid.scheduling.decision import WAIT_P50_SHARE, Decision, Refusal, Terms, allocated
+from tidegrid.scheduling import forecasts
+from tidegrid.scheduling.decision import Decision, Refusal, Terms, allocated
 from tidegrid.scheduling.feasibility import Feasibility, holds
+from tidegrid.scheduling.forecasts import WAIT_P50_SHARE
 from tidegrid.scheduling.objective import Objective, lookup, policy_hash
 from tidegrid.scheduling.runtime import predict
 from tidegrid.scheduling.snapshot import Bools, Floats, Health, Ints, Snapshot
@@ -57,6 +59,7 @@ class Batch:
         self._charged = False
         self._licences: Ints = snapshot.software.pool_free.copy()
         self._factors: dict[str, Floats | None] = {}
+        self._cold = not snapshot.wait_table.any()
         self._sell: dict[Shape, tuple[Floats, float]] = {}
         self._pace: dict[tuple[Shape, int, str], tuple[Floats, Floats | None]] = {}
 
@@ -71,7 +74,8 @@ class Batch:
         run = self._run(p50, wall, None)
         score = pace * run
         wait = self._wait(r)
-        score += wait * (time * (WAIT_P50_SHARE + objective.risk * (1 - WAIT_P50_SHARE)))
+        wait_p50, wait_p90 = self._corrected(wait)
+        score += self._between(wait, wait_p50, wait_p90, objective.risk) * time
         if objective.risk:
             spread = self._run(p90, wall, waves) - (run if waves is None else run * waves)
             score += spread * (time * objective.risk)
@@ -97,7 +101,7 @@ class Batch:
             refused[Refusal.BUDGET] = sell * at_most > r.budget
         if r.deadline_s is not None:
             ran = self._run(p90 if objective.sure else p50, wall, waves)
-            end = ran + (wait if objective.sure else wait * WAIT_P50_SHARE)
+            end = ran + (wait_p90 if objective.sure else wait_p50)
             if staging is not None:
                 end += staging
             refused[Refusal.DEADLINE] = end > r.deadline_s - s.epoch_s
@@ -111,7 +115,7 @@ class Batch:
             feasible = int(np.count_nonzero(score < np.inf))
 
         top = best(score, k)
-        chosen, note = self._choose(r, top, score, wait)
+        chosen, note = self._choose(r, top, score, wait_p50)
         taken = () if chosen is None else self._pools(r, int(top[chosen]))
         if charges and chosen is not None:
             self._charge(r, int(top[chosen]), p90, waves)
@@ -221,6 +225,21 @@ class Batch:
         np.putmask(wait, fits, 0.0)
         return wait
 
+    def _corrected(self, wait: Floats) -> tuple[Floats, Floats]:
+        """(p50, p90) of waits by the estimates, as the picture's table has them."""
+        if self._cold:
+            return wait * WAIT_P50_SHARE, wait
+        _, p50, p90 = forecasts.look_up(self.snapshot.wait_table, wait)
+        return p50, p90
+
+    def _between(self, wait: Floats, p50: Floats, p90: Floats, risk: float) -> Floats:
+        """The wait that counts: p50, or by the objective's risk something up to p90; inf stays so."""
+        if self._cold:
+            return wait * (WAIT_P50_SHARE + risk * (1 - WAIT_P50_SHARE))
+        known = np.isfinite(wait)
+        spread = np.subtract(p90, p50, out=np.zeros_like(wait), where=known)
+        return p50 + risk * spread
+
     def _charge(self, r: Request, p: int, p90: float | Floats, waves: Floats | None) -> None:
         share = 0.0
         for row, n, capacity in zip(self._room, r.need, self.snapshot.capacity[p].tolist(), strict=True):
@@ -232,7 +251,7 @@ class Batch:
         self._load[p] += min(share, 1.0) * run  # an array's run time counts its waves already
         self._charged = True
 
-    def _choose(self, r: Request, top: Ints, score: Floats, wait: Floats) -> tuple[int | None, str]:
+    def _choose(self, r: Request, top: Ints, score: Floats, wait_p50: Floats) -> tuple[int | None, str]:
         """Index into `top`, and why where it is not the first. Of an ordered list: the first entry that is feasible and can be
         had soon, which takes the last place of `top` where it is not in it; else the best by score of all listed."""
         if not len(top):
@@ -243,7 +262,7 @@ class Batch:
             here = self.snapshot.places.get(name)
             if here is None:
                 continue
-            soon = here[(score[here] < np.inf) & (wait[here] * WAIT_P50_SHARE <= ORDERED_WAIT_S)]
+            soon = here[(score[here] < np.inf) & (wait_p50[here] <= ORDERED_WAIT_S)]
             if len(soon):
                 winner = soon[np.argmin(score[soon])]
                 found = np.flatnonzero(top == winner)

@@ -22,19 +22,19 @@ def told(submit: Ints, wait: Ints, forward: Ints) -> tuple[Floats, Floats, Float
     n = len(submit)
     table = forecasts.cold(1)[0]
     soon, p50, p90 = np.ones(n), np.zeros(n), np.zeros(n)
-    known: list[tuple[float, int, int, bool]] = []
+    known: list[tuple[float, int, int, bool, float]] = []
     for i in np.flatnonzero(forward > 0).tolist():
         came, waited = float(submit[i]), float(wait[i])
         while known and known[0][0] <= came:
-            _, j, what, held = heapq.heappop(known)
-            table = forecasts.learn(table, what, float(forward[j]), held)
+            _, j, what, held, chance = heapq.heappop(known)
+            table = forecasts.learn(table, what, float(forward[j]), held, chance)
         a, b, c = forecasts.look_up(table[None], forward[i : i + 1].astype(np.float64))
         soon[i], p50[i], p90[i] = a[0], b[0], c[0]
         at_once = waited <= forecasts.SOON_S
-        heapq.heappush(known, (came + min(waited, forecasts.SOON_S), i, forecasts.SOON, at_once))
+        heapq.heappush(known, (came + min(waited, forecasts.SOON_S), i, forecasts.SOON, at_once, soon[i]))
         if not at_once:
             for what, said in ((forecasts.P50, p50[i]), (forecasts.P90, p90[i])):
-                heapq.heappush(known, (came + min(waited, said), i, what, waited <= said))
+                heapq.heappush(known, (came + min(waited, said), i, what, waited <= said, 0.0))
     return soon, p50, p90, forecasts.version(table)
 
 

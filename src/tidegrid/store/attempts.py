@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, not_, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tidegrid.domain.attempt import Attempt, Execution, Reason, State, Witness
-from tidegrid.store.schema import attempts, executions, jobs, parts
+from tidegrid.store.schema import attempts, decisions, executions, jobs, parts
 from tidegrid.store.scope import Scope
 
 Row = Mapping[Any, Any]
@@ -316,6 +316,33 @@ def begin_sending(conn: Connection, ids: Sequence[int], token: int) -> list[int]
         )
         out.extend(conn.execute(query).scalars())
     return out
+
+
+def history(conn: Connection, app: str, *, limit: int) -> list[float]:
+    """Run time / wall time asked for, of the last good runs of an application."""
+    query = (
+        select(executions.c.started_at, executions.c.ended_at, attempts.c.wall_s)
+        .join(attempts, attempts.c.id == executions.c.attempt_id)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .where(jobs.c.app == app, executions.c.reason == "ok", executions.c.started_at.is_not(None))
+        .order_by(executions.c.attempt_id.desc())
+        .limit(limit)
+    )
+    return [(end - start) / 1e6 / wall for start, end, wall in conn.execute(query) if end is not None and wall]
+
+
+def waits(conn: Connection, *, limit: int) -> list[Row]:
+    """The last attempts that a queue took, oldest first: where, since when they wait or waited, and the decision that sent them."""
+    query = (
+        select(attempts.c.cluster, attempts.c.partition, attempts.c.queued_at, attempts.c.started_at, attempts.c.state, decisions.c.body)
+        .join(decisions, decisions.c.id == attempts.c.decision_id)
+        .where(attempts.c.queued_at.is_not(None), or_(attempts.c.started_at.is_not(None), attempts.c.state == "QUEUED"))
+        .order_by(attempts.c.id.desc())
+        .limit(limit)
+    )
+    rows: list[Row] = list(conn.execute(query).mappings())
+    rows.reverse()
+    return rows
 
 
 def live_counts(conn: Connection) -> dict[str, int]:

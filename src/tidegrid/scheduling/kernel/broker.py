@@ -103,31 +103,55 @@ def choose(st: State, net: Net, now: int, j: int) -> int:
 
 
 def _earliest(st: State, net: Net, now: int, j: int, home: int, limit: int) -> int:
-    """Where the job starts first, and before `limit`; home if nowhere does, or as soon there."""
-    best = home
-    if limit == FOREVER:
-        planned = planned_at(st, home, j)
-        if begins_now(st, home, now, j, planned):
-            return home
-        limit = begins(st, home, now, j, planned, FOREVER, net.ahead)
-    for s in range(net.word[SITES]):
-        if s == home or not is_open(net, s):
+    """Where the job starts first, and before `limit`; home if nowhere does, or as soon there, else of equal ones the first. The site
+    with least work left is looked at before the others: they need not be run ahead further than that."""
+    best, sites = home, int(net.word[SITES])
+    if limit == FOREVER and begins_now(st, home, now, j, planned_at(st, home, j)):
+        return home
+    guess, least, left = -1, 0.0, int(net.num[LEFT])
+    for s in range(sites):
+        if s != home and is_open(net, s):
+            at = site_at(st, s) + ROOM + st.mem[KINDS]
+            share = net.num[left + s] / max(st.mem[at], 1)
+            if (guess < 0 or share < least) and within(st.job, job_at(st, j) + NEED, st.mem, at, st.mem[KINDS]):
+                guess, least = s, share
+    first_limit = limit
+    if guess >= 0:
+        at = _begins_there(st, net, now, j, home, guess, limit)
+        if at < limit:
+            best, limit = guess, at
+    if first_limit == FOREVER:
+        at = begins(st, home, now, j, planned_at(st, home, j), _after(limit), net.ahead)
+        if at <= limit:
+            best, limit = home, at
+    for s in range(sites):
+        if s == home or s == guess or not is_open(net, s):  # noqa: SIM109 - compiled source
             continue
-        late = delay(net, j, home, s)
-        if now + late >= limit:
-            continue
-        planned = planned_at(st, s, j)
-        at = now
-        if not begins_now(st, s, now, j, planned):
-            at = begins(st, s, now, j, planned, limit - late, net.ahead)
-        if at + late >= limit:
-            continue
-        if net.word[RULE] == TIDE:
-            more = dearer(st, net, j, home, s, planned)
-            if more > 0.0 and (limit - at - late) * net.num[VALUE] <= more:
-                continue
-        best, limit = s, at + late
+        at = _begins_there(st, net, now, j, home, s, _after(limit))
+        if at < limit or (at == limit and at < first_limit and best != home and s < best):
+            best, limit = s, at
     return best
+
+
+def _after(limit: int) -> int:
+    """A limit for looks ahead that tells what begins at `limit` from what begins later."""
+    return min(limit + 1, FOREVER)
+
+
+def _begins_there(st: State, net: Net, now: int, j: int, home: int, s: int, limit: int) -> int:
+    """When the job would start at s, its data brought there, at most `limit`; FOREVER where that is not worth what it costs more."""
+    late = delay(net, j, home, s)
+    if now + late >= limit:
+        return limit
+    planned = planned_at(st, s, j)
+    at = now
+    if not begins_now(st, s, now, j, planned):
+        at = begins(st, s, now, j, planned, limit - late, net.ahead)
+    if net.word[RULE] == TIDE and at + late < limit:
+        more = dearer(st, net, j, home, s, planned)
+        if more > 0.0 and (limit - at - late) * net.num[VALUE] <= more:
+            return FOREVER
+    return min(at + late, limit)
 
 
 def _emptier(st: State, net: Net, j: int, a: int, b: int) -> int:
