@@ -53,6 +53,7 @@ chaos: ## 1,000 jobs while servers and supervisors are killed, on SQLite and Pos
 
 chaos-slurm: ## 500 jobs on three real Slurm clusters while they, sshd and the server are killed, and the control; reports in reports/
 	@sh tools/setup.sh dev
+	@sh tools/real.sh
 	$(PY) -m tests.chaos.slurm --report reports/chaos-slurm $(ARGS)
 	$(PY) -m tests.chaos.slurm --fence off --late 0.3 --jobs 120 --controller-kills 1 --cuts 1 --hangs 1 --server-kills 2 --keep-all --report reports/chaos-slurm-control
 
