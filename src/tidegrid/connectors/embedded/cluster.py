@@ -17,6 +17,7 @@ from tidegrid.connectors.embedded.checks import Refused, specification
 from tidegrid.connectors.embedded.config import ClusterConfig
 from tidegrid.connectors.embedded.journal import Journal
 from tidegrid.connectors.embedded.nodes import Partition, Place
+from tidegrid.connectors.embedded.passes import Passes
 from tidegrid.connectors.embedded.runs import Run
 from tidegrid.connectors.embedded.state import JobState, Phase, State, TaskState
 from tidegrid.domain.errors import TideError
@@ -36,6 +37,7 @@ class Cluster:
         self.state = State()
         self.journal = Journal(home / "journal", self.state.apply)
         self.partitions = {p.name: Partition(p, config.queue) for p in config.partitions}
+        self.passes = {n: Passes(home / f"passes.{n}.jsonl", p.policy, p.total()) for n, p in self.partitions.items()}
         self.runs: dict[Key, Run] = {}
         self.promised: dict[str, asyncio.Task[str]] = {}
         self.next_id = 1
@@ -105,6 +107,7 @@ class Cluster:
             ran_s = (_now_us() - run.claimed.started_us) // 1_000_000 if run.claimed else 0
             ends_s = _scheduling_s() + max(0, task.job.spec["wall_s"] - max(0, ran_s))
             partition.adopt(task.key, node, task.job.need, ends_s, cpus, gpus)
+            self.passes[partition.config.name].held(_name(task), task.job.need, ends_s)
         task.job.active += 1
 
     # Requests ----------------------------------------------------------------------------------------------------------
@@ -221,7 +224,10 @@ class Cluster:
             queue = self.state.queue(name)[:QUEUE_ROWS]
             by_key = {t.key: t for t in queue}
             rows = [(t.key, t.job.need, int(t.job.spec["wall_s"])) for t in queue]
-            for key, place in partition.choose(now_s, rows):
+            chosen = partition.choose(now_s, rows)
+            self.passes[name].note(now_s, ((_name(t), t.job.need, int(t.job.spec["wall_s"])) for t in queue),
+                                   [_name(by_key[key]) for key, _ in chosen])  # type: ignore[index]
+            for key, place in chosen:
                 self._start(by_key[key], partition, place)  # type: ignore[index]
 
     def _start(self, task: TaskState, partition: Partition, place: Place) -> None:
@@ -233,6 +239,7 @@ class Cluster:
         except OSError as e:
             print(f"cannot start {job.name}.{task.task}: {e}", file=sys.stderr)
             partition.release(task.key)
+            self.passes[partition.config.name].freed(_name(task))
             self._retry(task)
             return
         task.phase = Phase.STARTING
@@ -321,6 +328,7 @@ class Cluster:
         partition = self.partitions.get(task.job.spec["partition"])
         if partition is not None:
             partition.release(task.key)
+            self.passes[partition.config.name].freed(_name(task))
         task.job.active -= 1
 
     def _retry(self, task: TaskState) -> None:
@@ -339,6 +347,11 @@ class Cluster:
     def _rested(self, task: TaskState) -> None:
         task.resting = False
         self.wake()
+
+
+def _name(task: TaskState) -> str:
+    """As a record of passes has it."""
+    return f"{task.job.native_id}.{task.task}"
 
 
 def _now_us() -> int:
