@@ -5,7 +5,6 @@ A kind says which network there is (`set_up`, `network`), how it is disturbed (`
 
 from __future__ import annotations
 
-import datetime
 import json
 import random
 import shutil
@@ -177,8 +176,7 @@ class Chaos:
             r.all_ended = self._wait(tide)
             time.sleep(LATE_S[1] + 1.0)  # for what is still under way to its cluster
             r.moved = sum(j.moved for j in tide.jobs(page=200))
-            since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
-            r.replay = dict(tide.replay(since=since.isoformat(), limit=10_000))
+            r.replay = dict(tide.replay(limit=10_000))
             self.export(tide, everything)
 
     def start(self, server: processes.Server) -> None:

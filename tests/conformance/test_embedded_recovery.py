@@ -182,7 +182,7 @@ async def test_wrong_settings_are_refused_by_name(tmp_path: Path) -> None:
     site = EmbeddedSite(tmp_path / "east", queue="random")
     with pytest.raises(InvalidInput) as refused:
         site.start()
-    assert refused.value.code == "supervisor.config" and "queue is easy or fcfs" in refused.value.message
+    assert refused.value.code == "supervisor.config" and "queue is one of default, fcfs, easy" in refused.value.message
 
 
 async def test_a_stop_leaves_jobs_running(own_site: EmbeddedSite, own_watch: Watcher) -> None:

@@ -214,8 +214,8 @@ async def test_load_shows_capacity_use_and_queue(site: Any, connector: Any, watc
     running = await site.stage("sleep 60", partition="one", memory_mib=200, wall_s=100)
     waiting = await site.stage("true", partition="one", memory_mib=300, wall_s=50)
     await connector.submit(running)
-    await connector.submit(waiting)
     await watch.until_started(running.name)
+    await connector.submit(waiting)
     load = next(x for x in (await watch.look()).loads if x.partition == running.partition)
     if not site.exact_load:
         assert load.cores[0] - load.cores[1] == site.single_cores

@@ -159,9 +159,9 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("POST", "/jobs/{job}/release"): [_post("/jobs/<waiting>/release")],
     ("GET", "/jobs/{job}/logs"): [_get("/jobs/<job>/logs"), _get("/jobs/<job>/logs", stream="err")],
     ("POST", "/sbatch"): [_post("/sbatch", 200, {"script": "#!/bin/sh\n#SBATCH -A cfd\ntrue\n"})],
-    ("POST", "/uploads/packs"): [Case(201, lambda s, h: h.post("/uploads/packs", content=b""))],
-    ("POST", "/uploads/missing"): [_post("/uploads/missing", 200, {"hashes": []})],
-    ("POST", "/uploads/pieces"): [_post("/uploads/pieces", 201, {"sha256": "<sha>", "size": len(UPLOAD)})],
+    ("POST", "/contents/packs"): [Case(201, lambda s, h: h.post("/contents/packs", content=b""))],
+    ("POST", "/contents/missing"): [_post("/contents/missing", 200, {"hashes": []})],
+    ("POST", "/contents/pieces"): [_post("/contents/pieces", 201, {"sha256": "<sha>", "size": len(UPLOAD)})],
     ("GET", "/uploads/{upload}"): [_get("/uploads/upl-0000000000001")],
     ("HEAD", "/uploads/{upload}"): [Case(404, lambda s, h: h.head("/uploads/upl-0000000000001"))],
     ("PATCH", "/uploads/{upload}"): [
@@ -207,11 +207,11 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("POST", "/clusters/{cluster}/{command}"): [
         _post(f"/clusters/north/{command}", 403) for command in ("drain", "resume", "dead")
     ],
-    ("GET", "/clusters/{cluster}/steering"): [_get("/clusters/north/steering", 403)],
-    ("PUT", "/clusters/{cluster}/steering"): [_put("/clusters/north/steering", 403, {"mode": "on"})],
-    ("GET", "/clusters/{cluster}/steering/preview"): [_get("/clusters/north/steering/preview", 403)],
+    ("GET", "/steering/{cluster}"): [_get("/steering/north", 403)],
+    ("PUT", "/steering/{cluster}"): [_put("/steering/north", 403, {"mode": "on"})],
+    ("GET", "/steering/{cluster}/preview"): [_get("/steering/north/preview", 403)],
     ("GET", "/servers"): [_get("/servers", 403)],
-    ("GET", "/decisions/replay"): [_get("/decisions/replay", 403, since="2026-01-01T00:00:00Z")],
+    ("GET", "/decisions/replay"): [_get("/decisions/replay", 403)],
     ("POST", "/clusters/discover"): [_post("/clusters/discover", 403, {"url": "ssh://a@b"}), _post("/clusters/discover", 403, {})],
     ("POST", "/clusters/{cluster}/check"): [_post("/clusters/north/check", 403, {}), _post("/clusters/acme/check", 403, {})],
     ("GET", "/incidents"): [_get("/incidents", 403), _get("/incidents", 403, cluster="north")],

@@ -61,7 +61,7 @@ def test_an_upload_goes_on_in_another_process(world: World, ada: str, tmp_path: 
         tide.upload(file)
         assert line.up < 3 * MIB
         with world.http(ada) as http:
-            begun = http.post("/uploads/pieces", json={"sha256": "0" * 64, "size": 10}).json()
+            begun = http.post("/contents/pieces", json={"sha256": "0" * 64, "size": 10}).json()
             head = http.head(f"/uploads/{begun['id']}")
             assert (head.status_code, head.headers["upload-offset"], head.headers["upload-length"]) == (200, "0", "10")
             wrong = http.patch(f"/uploads/{begun['id']}", headers={"Upload-Offset": "3"}, content=b"x")

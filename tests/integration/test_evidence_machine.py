@@ -200,7 +200,7 @@ class Machine(RuleBasedStateMachine):
         candidate = Candidate(
             0, cluster, "cpu", 1, 0, 0, 0, 1, 2, hold, 0, hold, 0, "co_built", "r", (5_000_000, 0, 0), (1_000_000, 0, 0), (1000, 256, 0)
         )
-        decision = SimpleNamespace(best=candidate, snapshot="s", policy="p", text=[], to_json=candidate.to_json)
+        decision = SimpleNamespace(best=candidate, snapshot="s", policy="p", text=[], licences=(), to_json=candidate.to_json)
         chosen: list[Any] = [decision] * len(rows)
         made = self.store.write_sync(lambda c: self.submitter._commit(c, rows, specs, Asked(()), chosen, set()))
         self.known += [m[2]["id"] for m in made]

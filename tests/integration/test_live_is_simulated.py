@@ -36,7 +36,7 @@ async def _contended(home: Path, jobs: int, seed: int) -> None:
             ids += [v["id"] for v in await net.platform.submit_many(net.acme, bodies, None)]
         ended = await net.wait(*ids, timeout=400)
         assert {v["state"] for v in ended} == {"succeeded"}
-        replayed = await net.platform.replay(net.operator, since=0, limit=10_000)
+        replayed = await net.platform.replay(net.operator, hours=1.0, limit=10_000)
         assert replayed["identical"] == replayed["calls"] > 0
 
 

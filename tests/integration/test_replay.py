@@ -20,7 +20,7 @@ SETTINGS: dict[str, Any] = {"moving": QUICK}
 
 
 async def _replay(net: Running) -> dict[str, Any]:
-    return await net.platform.replay(net.operator, since=0, limit=10_000)
+    return await net.platform.replay(net.operator, hours=24.0, limit=10_000)
 
 
 def test_a_contended_run_is_decided_again_byte_for_byte(tmp_path: Path) -> None:

@@ -293,9 +293,9 @@ class FakePlatform(Data):
         job = {"id": "12", "user": "ada", "cores": 4, "limit_s": 600, "waited_s": 30, "nice": 0, "to": -2}
         return {"cluster": name, "partition": partition or "cpu", "policy": policy, "waiting": 1, "changes": 1, "order": [job]}
 
-    async def replay(self, actor: Actor, *, since: int, limit: int) -> View:
+    async def replay(self, actor: Actor, *, hours: float, limit: int) -> View:
         one = {"call": "call-0000000000001", "at": iso(1), "why": "place", "snapshot": "5" * 64}
-        return {"since": iso(since // 1_000_000), "calls": 7, "requests": 40, "identical": 4, "differ": 1, "other_policy": 2,
+        return {"since": iso(1), "calls": 7, "requests": 40, "identical": 4, "differ": 1, "other_policy": 2,
                 "changed": 1, "no_picture": 0, "differences": [one]}  # fmt: skip
 
     async def cluster_discover(self, actor: Actor, wanted: View) -> View:

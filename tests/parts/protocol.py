@@ -169,7 +169,7 @@ class Bench:
         best = Candidate(
             0, cluster, "cpu", 1, 0, 0, 0, 1, 2, hold, 0, hold, 0, "co_built", "r", (5_000_000, 0, 0), (1_000_000, 0, 0), (1000, 256, 0)
         )
-        decision: Any = SimpleNamespace(best=best, snapshot="s", policy="p", to_json=best.to_json)
+        decision: Any = SimpleNamespace(best=best, snapshot="s", policy="p", licences=(), to_json=best.to_json)
         specs = [intake.spec_from(r) for r in rows]
         made = self.store.write_sync(lambda c: self.submitter._commit(c, rows, specs, Asked(()), [decision] * len(rows), set()))
         ids = [m[2]["id"] for m in made]

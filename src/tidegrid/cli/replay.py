@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    hours: Annotated[float, typer.Option("--hours", help="Calls of the last hours.", min=0.0, max=24 * 365.0)] = 24.0,
+    hours: Annotated[float, typer.Option("--hours", help="Calls of the last hours.", min=0.001, max=24 * 366.0)] = 24.0,
     limit: Annotated[int, typer.Option("--limit", help="Calls at most, oldest first.", min=1, max=10_000)] = 1000,
     passes: Annotated[
         Path | None,
@@ -31,9 +30,8 @@ def replay(
     """
     if passes is not None:
         return _queue(passes, json)
-    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=hours)
     with context.connected() as tide:
-        found = tide.replay(since=since.isoformat(), limit=limit)
+        found = tide.replay(hours=hours, limit=limit)
     if json:
         context.emit(found)
         return 1 if found["differ"] else 0

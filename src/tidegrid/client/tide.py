@@ -165,22 +165,22 @@ class Tide(Files, Uploads, BatchScripts, Operations, Software):
 
     def steering(self, cluster: str) -> View:
         """Whether and how its queue is put into the product's order. For operators."""
-        return self._view("GET", f"/clusters/{cluster}/steering")
+        return self._view("GET", f"/steering/{cluster}")
 
     def steer(self, cluster: str, mode: str, *, partitions: Sequence[str] = (), policy: str = "default", bound: int = 1_000_000) -> View:
         """mode: on, or off: then the queue is given back at once. Unreachable (steering.not_undone) where it is off, and the
         site has yet to give the queue back by itself."""
         body = {"mode": mode, "partitions": list(partitions), "policy": policy, "bound": bound}
-        return self._view("PUT", f"/clusters/{cluster}/steering", json=body)
+        return self._view("PUT", f"/steering/{cluster}", json=body)
 
     def steering_preview(self, cluster: str, *, partition: str = "", policy: str = "default", bound: int = 1_000_000) -> View:
         """The order that a partition's queue would have, and the nice values for it; nothing is changed."""
         params = {"policy": policy, "bound": bound} | ({"partition": partition} if partition else {})
-        return self._view("GET", f"/clusters/{cluster}/steering/preview", params=params)
+        return self._view("GET", f"/steering/{cluster}/preview", params=params)
 
-    def replay(self, *, since: str, limit: int = 1000) -> View:
-        """Decisions of placement since then (ISO 8601 with zone) made again from what was kept of them. For operators."""
-        return self._view("GET", "/decisions/replay", params={"since": since, "limit": limit})
+    def replay(self, *, hours: float = 24.0, limit: int = 1000) -> View:
+        """Decisions of placement of the last hours made again from what was kept of them. For operators."""
+        return self._view("GET", "/decisions/replay", params={"hours": hours, "limit": limit})
 
     def servers(self) -> View:
         """items: servers with the roles they hold; free: roles that nobody holds. For operators."""

@@ -92,13 +92,13 @@ class Uploads(Calls):
         """Those whose content the organisation has not."""
         out: list[str] = []
         for i in range(0, len(hashes), ASK):
-            out += self._view("POST", "/uploads/missing", json={"hashes": list(hashes[i : i + ASK])})["hashes"]
+            out += self._view("POST", "/contents/missing", json={"hashes": list(hashes[i : i + ASK])})["hashes"]
         return out
 
     # One file -------------------------------------------------------------------------------------------------------------
 
     def _send(self, file: Path, sha: str, size: int, project: str, progress: Progress | None) -> None:
-        state = self._view("POST", "/uploads/pieces", json={"sha256": sha, "size": size, "project": project})
+        state = self._view("POST", "/contents/pieces", json={"sha256": sha, "size": size, "project": project})
         failures = 0
         with file.open("rb") as source:
             while not state["done"]:
@@ -131,7 +131,7 @@ class Uploads(Calls):
         try:
             return self._view("GET", f"/uploads/{quoted(state['id'])}")
         except NotFound:
-            return self._view("POST", "/uploads/pieces", json={"sha256": sha, "size": size, "project": project})
+            return self._view("POST", "/contents/pieces", json={"sha256": sha, "size": size, "project": project})
 
     # Many ------------------------------------------------------------------------------------------------------------------
 
@@ -141,7 +141,7 @@ class Uploads(Calls):
         for attempt in range(TRIES):
             body = b"".join(_framed(top, f) for f in left)
             try:
-                self._view("POST", "/uploads/packs", retry=False, params={"project": project or None}, content=body,
+                self._view("POST", "/contents/packs", retry=False, params={"project": project or None}, content=body,
                            headers={"Content-Type": "application/octet-stream"})  # fmt: skip
                 return
             except Unreachable:

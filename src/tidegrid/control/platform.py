@@ -372,9 +372,9 @@ class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, Porting
         """Who lives, and who holds what."""
         return await servers.overview(self.ctx)
 
-    async def replay(self, actor: Actor, *, since: int, limit: int) -> View:
-        """Decisions of placement made again from what was kept of them."""
-        return await replay.replay(self.ctx, since=since, limit=limit)
+    async def replay(self, actor: Actor, *, hours: float, limit: int) -> View:
+        """Decisions of placement of the last hours made again from what was kept of them."""
+        return await replay.replay(self.ctx, since=self.now() - self.ctx.micro(hours * 3600), limit=limit)
 
     async def incidents(
         self,

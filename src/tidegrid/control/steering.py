@@ -15,7 +15,7 @@ from tidegrid.control import views
 from tidegrid.control.acting import acting
 from tidegrid.control.context import Context
 from tidegrid.control.picture import Picture
-from tidegrid.domain.errors import Conflict, InvalidInput, TideError, Unreachable
+from tidegrid.domain.errors import Conflict, InvalidInput, NotFound, TideError, Unreachable
 from tidegrid.domain.lease import cluster_role
 from tidegrid.scheduling.kernel.policy import POLICIES
 from tidegrid.store import clusters, events
@@ -77,7 +77,9 @@ class Steering:
     def _steerer(self, name: str, partition: str, how: Mapping[str, Any]) -> Any:
         key = (name, partition)
         found = self._steerers.get(key)
-        connector = self.ctx.connectors[name]
+        connector = self.ctx.connectors.get(name)
+        if connector is None:
+            raise _away(name)
         if found is None or found.shell is not getattr(connector, "shell", None):
             make = getattr(connector, "steerer", None)
             if make is None:
@@ -99,7 +101,9 @@ class Steering:
     ) -> dict[str, Any]:
         """Conflict (steering.unsupported), Unreachable (steering.not_undone) where it is off now and the site has not yet
         given the queue back: its guard does within LEASE_S of the last step."""
-        how = self._how(name, mode, partitions or await self._partitions(name), policy, bound)
+        known = await self._partitions(name)
+        _known(name, partitions, known)
+        how = self._how(name, mode, partitions or known, policy, bound)
         if mode == "on":
             self._steerer(name, how["partitions"][0], how)  # refuses what cannot be steered
         before = await self.show(name)
@@ -130,7 +134,9 @@ class Steering:
         """What the next step would do; nothing is changed."""
         from tidegrid.connectors.slurm.steering import summary
 
-        partition = partition or (await self._partitions(name))[0]
+        known = await self._partitions(name)
+        _known(name, [partition] if partition else [], known)
+        partition = partition or known[0]
         how = self._how(name, "off", [partition], policy, bound)
         try:
             return {"cluster": name, "partition": partition, "policy": policy, **summary(*await self._steerer(name, partition, how).look())}
@@ -141,7 +147,7 @@ class Steering:
         network = await self.picture.network()
         found = network.cluster(name) if network is not None else None
         if found is None or name not in self.ctx.connectors:
-            raise Conflict("cluster.not_connected", f"{name} is not connected to this server", hint="`tide cluster list` names them")
+            raise _away(name)
         return [p.name for p in found.partitions]
 
     @staticmethod
@@ -149,3 +155,13 @@ class Steering:
         if policy not in POLICIES:
             raise InvalidInput("policy.unknown", f"there is no policy {policy!r}", hint="one of " + ", ".join(POLICIES))
         return {"mode": mode, "partitions": partitions, "policy": policy, "bound": bound}
+
+
+def _away(name: str) -> Conflict:
+    return Conflict("cluster.not_connected", f"{name} is not connected to this server", hint="`tide cluster list` names them")
+
+
+def _known(cluster: str, wanted: list[str], known: list[str]) -> None:
+    for name in wanted:
+        if name not in known:
+            raise NotFound("partition.unknown", f"{cluster} has no partition {name}", hint="it has " + ", ".join(known))

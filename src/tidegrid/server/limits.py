@@ -12,8 +12,8 @@ BODY = 1 * MIB
 BULK = 32 * MIB  # POST /batches
 NETWORK = 8 * MIB  # PUT /network
 APPLICATION = 24 * MIB  # POST /apps: a document and its files in base64
-PACK = 256 * MIB  # POST /uploads/packs; read as it comes
-MISSING = 8 * MIB  # POST /uploads/missing
+PACK = 256 * MIB  # POST /contents/packs; read as it comes
+MISSING = 8 * MIB  # POST /contents/missing
 UPLOAD = 64 << 30  # POST /uploads; never held in memory
 
 
@@ -21,9 +21,9 @@ def limit_of(path: str) -> int:
     """Bytes a body sent to `path` may have."""
     if path.endswith("/uploads") or "/uploads/upl-" in path:
         return UPLOAD
-    if path.endswith("/uploads/packs"):
+    if path.endswith("/contents/packs"):
         return PACK
-    if path.endswith("/uploads/missing"):
+    if path.endswith("/contents/missing"):
         return MISSING
     if path.endswith("/batches"):
         return BULK

@@ -133,8 +133,8 @@ class Platform(Protocol):
         """partition: empty for the cluster's first."""
         ...
 
-    async def replay(self, actor: Actor, *, since: int, limit: int) -> View:
-        """since: µs; limit: calls of placement at most."""
+    async def replay(self, actor: Actor, *, hours: float, limit: int) -> View:
+        """limit: calls of placement at most."""
         ...
 
     async def cluster_discover(self, actor: Actor, wanted: View) -> View:

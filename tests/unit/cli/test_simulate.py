@@ -23,6 +23,7 @@ LOG = """; MaxProcs: 4
 def plain(monkeypatch: pytest.MonkeyPatch):
     """Four jobs need no compiler."""
     monkeypatch.setattr("tidegrid.lab.replaying.compiled", lambda: None)
+    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 @pytest.fixture

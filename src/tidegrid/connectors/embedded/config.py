@@ -1,6 +1,6 @@
 """config.json of an embedded cluster, read strictly.
 
-    {"name": "east", "root": "/…/site", "queue": "easy", "kill_grace_s": 5, "partitions":
+    {"name": "east", "root": "/…/site", "queue": "default", "kill_grace_s": 5, "partitions":
         [{"name": "cpu", "nodes": 2, "cores": 2, "memory_mib": 2048, "gpus": 0, "gpu_type": "", "cpus": [0, 1, 2, 3]}]}
 
 nodes are alike; cores, memory_mib and gpus are of one node; cpus (optional): host CPUs that the cores stand for, node by node.
@@ -40,7 +40,7 @@ class ClusterConfig:
     name: str
     root: str
     partitions: tuple[PartitionConfig, ...]
-    queue: str = "easy"
+    queue: str = "default"
     kill_grace_s: float = 5.0
     enforce_memory: bool = True
 
@@ -61,7 +61,7 @@ def load(path: Path) -> ClusterConfig:
 def parse(raw: Mapping[str, Any]) -> ClusterConfig:
     """KeyError or ValueError where a field is missing or wrong."""
     _known(raw, ("name", "root", "partitions", "queue", "kill_grace_s", "enforce_memory"), "the cluster")
-    if raw.get("queue", "easy") not in POLICIES:
+    if raw.get("queue", "default") not in POLICIES:
         raise ValueError(f"queue is one of {', '.join(POLICIES)}")
     if not str(raw["root"]).startswith("/"):
         raise ValueError("root is an absolute path")
@@ -75,7 +75,7 @@ def parse(raw: Mapping[str, Any]) -> ClusterConfig:
         name=_name(raw["name"]),
         root=str(raw["root"]).rstrip("/") or "/",
         partitions=partitions,
-        queue=raw.get("queue", "easy"),
+        queue=raw.get("queue", "default"),
         kill_grace_s=grace,
         enforce_memory=bool(raw.get("enforce_memory", True)),
     )

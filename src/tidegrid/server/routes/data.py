@@ -1,7 +1,7 @@
 """Data that users bring: uploads by content hash, data sets, quotas.
 
 Three ways up: the whole content in one request; many small ones in one (`packs`); piece by piece, resumed where it broke off
-(`POST /uploads/pieces`, then `PATCH` at the offset that `HEAD` tells). Nothing is seen before it is whole and has its hash.
+(`POST /contents/pieces`, then `PATCH` at the offset that `HEAD` tells). Nothing is seen before it is whole and has its hash.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ async def upload(request: Request, platform: Network, actor: WritesJobs, project
     return await platform.upload(actor, request.stream(), project or "")
 
 
-@router.post("/uploads/packs", status_code=201, response_model=views.Packed, openapi_extra=_BODY)
+@router.post("/contents/packs", status_code=201, response_model=views.Packed, openapi_extra=_BODY)
 async def upload_pack(request: Request, platform: Network, actor: WritesJobs, project: Project = None) -> Any:
     """Store many small contents: for each a line `<sha256> <bytes>`, then the bytes. What came whole before the connection broke
     stays."""
     return await platform.upload_pack(actor, request.stream(), project or "")
 
 
-@router.post("/uploads/missing", response_model=views.Hashes)
+@router.post("/contents/missing", response_model=views.Hashes)
 async def uploads_missing(body: HashesBody, platform: Network, actor: WritesJobs) -> Any:
     """Those of the hashes whose content one's organisation has not brought yet."""
     return {"hashes": await platform.uploads_missing(actor, body.hashes)}
 
 
-@router.post("/uploads/pieces", status_code=201, response_model=views.UploadState)
+@router.post("/contents/pieces", status_code=201, response_model=views.UploadState)
 async def upload_begin(body: UploadBody, platform: Network, actor: WritesJobs) -> Any:
     """Begin an upload piece by piece, or find the one under way. `done`: the organisation has this content already."""
     return await platform.upload_begin(actor, body.sha256, body.size, body.project)

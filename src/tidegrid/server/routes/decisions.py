@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 
 from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsNetwork
-from tidegrid.server.fields import micros
 
 router = APIRouter(tags=["network"])
 
@@ -18,9 +16,9 @@ router = APIRouter(tags=["network"])
 async def replay(
     platform: Network,
     actor: ReadsNetwork,
-    since: Annotated[AwareDatetime, Query(description="calls of then or later")],
+    hours: Annotated[float, Query(gt=0, le=24 * 366, description="calls of the last hours")] = 24.0,
     limit: Annotated[int, Query(ge=1, le=10_000, description="calls at most, oldest first")] = 1000,
 ) -> Any:
     """Decide again what was decided live, from the picture and the requests that were kept, and compare byte for byte. For
     operators."""
-    return await platform.replay(actor, since=micros(since) or 0, limit=limit)
+    return await platform.replay(actor, hours=hours, limit=limit)

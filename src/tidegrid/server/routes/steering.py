@@ -15,13 +15,13 @@ from tidegrid.server.params import ClusterName
 router = APIRouter(tags=["network"])
 
 
-@router.get("/clusters/{cluster}/steering", response_model=views.Steering)
+@router.get("/steering/{cluster}", response_model=views.Steering)
 async def show(cluster: ClusterName, platform: Network, actor: ReadsNetwork) -> Any:
     """Whether and how a cluster's queue is steered. For operators."""
     return await platform.steering(actor, cluster)
 
 
-@router.put("/clusters/{cluster}/steering", response_model=views.Steering)
+@router.put("/steering/{cluster}", response_model=views.Steering)
 async def steer(cluster: ClusterName, body: SteeringBody, platform: Network, actor: WritesClusters) -> Any:
     """Steer a Slurm cluster's queue by the nice values of its waiting jobs, or stop it and give the queue back."""
     return await platform.steer(
@@ -29,7 +29,7 @@ async def steer(cluster: ClusterName, body: SteeringBody, platform: Network, act
     )
 
 
-@router.get("/clusters/{cluster}/steering/preview", response_model=views.SteeringPreview)
+@router.get("/steering/{cluster}/preview", response_model=views.SteeringPreview)
 async def preview(
     cluster: ClusterName,
     platform: Network,
