@@ -71,9 +71,11 @@ class Allow:
 
 
 def _refuse_unknown_query(request: Request) -> None:
-    """A misspelt filter must not show everything instead."""
-    known = {p.alias for p in request.scope["route"].dependant.query_params}
+    """A misspelt filter must not show everything instead, nor one of two values of a filter that takes one be passed over."""
+    known = {p.alias: "list[" in str(p.field_info.annotation) for p in request.scope["route"].dependant.query_params}
     for name in request.query_params:
+        if known.get(name) is False and len(request.query_params.getlist(name)) > 1:
+            raise InvalidInput("request.invalid", f"the query parameter {name!r} is given more than once", hint="give it once")
         if name not in known:
             raise InvalidInput("request.invalid", f"unknown query parameter {name!r}",
                                hint="known here: " + (", ".join(sorted(known)) or "none"))  # fmt: skip
