@@ -91,6 +91,9 @@ def _one(
         elif not gone:
             v.bad("unbilled", f"{name}: {[(r['started_us'], r['ended_us'], r['reason']) for r in ends]}, charged {charged}")
     for c in left:
+        if c["estimated"] and c["ms"] == 0:
+            kind = "forgotten_and_free"  # a launch that its cluster lost sight of; what had an end has its clock compared
+            continue
         told_so = [r for r in told if c["start"] == r["started_us"] and c["end"] == r["ended_us"]]
         if any(ran or str(r.get("fence", "")).startswith(f"{r['native_id']}:") for r in told_so):
             kind = "charged_by_a_later_launch"  # that came to nothing: all that the cluster remembers of the first

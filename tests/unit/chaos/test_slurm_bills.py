@@ -168,6 +168,21 @@ def test_a_task_killed_before_it_could_say_that_it_ran_is_excused_by_its_record_
     assert "ended_otherwise" in kinds(run)
 
 
+def test_a_launch_that_a_cluster_forgot_may_be_free_but_not_one_that_came_to_its_end() -> None:
+    run: dict[str, Any] = {"witness": [], "jobs": [], "usage": [], "journals": [], "check": {"balanced": True}, "outages": []}
+    job(run, "a", "alpha", T0 + 20, 8, restartable=True, seconds=8.0)
+    free = {**run["usage"][0], "source": "provisional", "estimated": True, "started_at": iso(T0 + 5), "ended_at": iso(T0 + 5), "elapsed_ms": 0}
+    run["usage"][0]["restart"] = 1
+    run["usage"].append(free)
+    run["witness"].insert(0, f"start a 0 att-a/1/first/alpha {int((T0 + 5.2) * 1e9)} 6 100")
+    run["outages"] = [outage("alpha", "controller killed", T0 + 8, 2)]
+    v = judge.judge(**run)
+    assert v.violations == [] and v.counts["forgotten_and_free"] == 1
+    run["witness"].insert(1, f"end a 0 att-a/1/first/alpha {int((T0 + 18.5) * 1e9)} 6")
+    run["outages"] = []
+    assert kinds(run) == {"clock"}
+
+
 def test_records_are_read_as_slurm_writes_them() -> None:
     sacct = (
         "4|2_1|COMPLETED|0:0|1795494455|1795494456|alpha1|1|tg-0sa\n"
