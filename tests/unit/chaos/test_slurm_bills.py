@@ -170,7 +170,8 @@ def test_a_task_killed_before_it_could_say_that_it_ran_is_excused_by_its_record_
 
 def test_a_launch_that_a_cluster_forgot_may_be_free_but_not_one_that_came_to_its_end() -> None:
     run: dict[str, Any] = {"witness": [], "jobs": [], "usage": [], "journals": [], "check": {"balanced": True}, "outages": []}
-    job(run, "a", "alpha", T0 + 20, 8, restartable=True, seconds=8.0)
+    job(run, "a", "alpha", T0 + 20, 8, restartable=True)
+    run["jobs"][0]["seconds"] = 8.0
     free = {**run["usage"][0], "source": "provisional", "estimated": True, "started_at": iso(T0 + 5), "ended_at": iso(T0 + 5), "elapsed_ms": 0}
     run["usage"][0]["restart"] = 1
     run["usage"].append(free)
