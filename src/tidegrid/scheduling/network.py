@@ -9,11 +9,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tidegrid.scheduling.kernel import ahead, net
+from tidegrid.scheduling.kernel import net, outlook
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Fairness = Literal["none", "wait", "slowdown"]
+
+KEPT_JOBS = 1024  # a site where more wait and run is run ahead anew for each job that comes
 
 RULES: Mapping[str, int] = {
     "home": net.HOME_ONLY, "earliest": net.EARLIEST, "least-work": net.LEAST, "two-choices": net.TWO, "tide": net.TIDE,
@@ -88,9 +90,13 @@ def broker(
             figures[net.BYTES] = after
             parts.append(np.asarray(bytes_, np.float64))
     word, num = np.concatenate(words), np.concatenate(parts)
-    look: Ints = np.zeros(ahead.scratch(jobs, kinds), np.int64)
+    look: Ints = np.zeros(outlook.scratch(jobs, kinds), np.int64)
     pick: Ints = np.zeros(jobs + 1, np.int64)
+    most = min(jobs, KEPT_JOBS)
+    kept: Ints = np.zeros(net.KEPT + sites * outlook.scratch(most, kinds), np.int64)
+    kept[net.KEPT_JOBS], kept[net.KEPT_ROW] = most, outlook.scratch(most, kinds)
+    kept[net.KEPT :: outlook.scratch(most, kinds)] = 1 << 60  # no outlook yet
     if compiled:
-        return net.Net(word, num, look, pick)
-    plain: list[Any] = [word.tolist(), num.tolist(), look.tolist(), pick.tolist()]
+        return net.Net(word, num, look, pick, kept)
+    plain: list[Any] = [word.tolist(), num.tolist(), look.tolist(), pick.tolist(), kept.tolist()]
     return net.Net(*plain)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tidegrid.domain.errors import InvalidInput
 from tidegrid.scheduling import network
-from tidegrid.scheduling.kernel import ahead, broker, compiled, ledger, net
+from tidegrid.scheduling.kernel import ahead, broker, compiled, ledger, net, outlook
 from tidegrid.scheduling.kernel.build import build, rows, table
 from tidegrid.scheduling.kernel.compiled import Compiled
 from tidegrid.scheduling.kernel.layout import RUN, START
@@ -70,7 +70,7 @@ class NetworkRun:
 
 def load() -> Compiled:
     """The kernel, the broker and the loop compiled. ImportError where numba is not installed."""
-    return compiled.load((net, ahead, ledger, broker, network_replay))
+    return compiled.load((net, outlook, ahead, ledger, broker, network_replay))
 
 
 def simulate(

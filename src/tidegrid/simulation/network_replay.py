@@ -5,8 +5,17 @@ Kernel source: plain Python over lists, or compiled over arrays.
 
 from __future__ import annotations
 
-from tidegrid.scheduling.kernel.ahead import begins
-from tidegrid.scheduling.kernel.broker import by_submit, choose, join, planned_at, run_site, sweep, work_of
+from tidegrid.scheduling.kernel.broker import (
+    begins_there,
+    by_submit,
+    changed,
+    choose,
+    join,
+    planned_at,
+    run_site,
+    sweep,
+    work_of,
+)
 from tidegrid.scheduling.kernel.layout import (
     FOREVER,
     KINDS,
@@ -99,7 +108,7 @@ def replay_network(st: State, net: Net, hi: int, outages: Words, capacity: Words
                 run_site(st, net, int(alone), now)
             s = choose(st, net, now, i)
             if len(said) > 0:
-                said[i] = begins(st, s, now, i, planned_at(st, s, i), FOREVER, net.ahead) - now
+                said[i] = begins_there(st, net, s, now, i, planned_at(st, s, i), FOREVER) - now
             join(st, net, now, i, s)
             i += 1
         if freed and rule == TIDE:
@@ -163,6 +172,7 @@ def _goes_down(st: State, net: Net, s: int, now: int, restarts: Words) -> None:
             st.job[job_at(st, j) + START] = -1
             if net.word[FAIR] != 0:
                 net.num[ledger_at(net, home_of(net, j)) + NOW_HERE] += 1.0
+    changed(net, s)
     for k in range(kinds):
         resize(st, s, k, -int(st.mem[at + ROOM + kinds + k]))
     net.word[net.word[AHEAD] + s] = next_event(st, s)

@@ -7,7 +7,7 @@ import pytest
 
 from tidegrid.domain.errors import InvalidInput
 from tidegrid.scheduling import network
-from tidegrid.scheduling.kernel import ahead
+from tidegrid.scheduling.kernel import ahead, outlook
 from tidegrid.scheduling.kernel.build import build, starts, table
 from tidegrid.scheduling.kernel.policy import POLICIES as QUEUES
 from tidegrid.scheduling.kernel.replay import replay
@@ -92,7 +92,7 @@ def test_a_look_ahead_is_what_happens_if_estimates_are_true_and_nobody_else_come
             t = next_event(st, 0)
             finish(st, 0, t)
             schedule(st, 0, t)
-        seen = ahead.begins(st, 0, at, last, mine, 1 << 60, [0] * ahead.scratch(90, 1))
+        seen = ahead.begins(st, 0, at, last, mine, 1 << 60, [0] * outlook.scratch(90, 1))
         now = ahead.begins_now(st, 0, at, last, mine)
         full = build(told, np.array([[32]]), [QUEUES[policy]])
         replay(full, 0, 0, last + 1)
@@ -100,6 +100,20 @@ def test_a_look_ahead_is_what_happens_if_estimates_are_true_and_nobody_else_come
         assert now == (seen == at)
         late += seen > at
     assert late > 2
+
+
+@pytest.mark.parametrize("name", ["earliest", "tide"])
+@pytest.mark.parametrize("queue", ["easy", "fcfs", "default"])
+def test_an_outlook_that_is_kept_says_what_a_new_one_says(name: str, queue: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, runs = make(18, 300, (1.2, 1.1, 1.3)), []
+    places = [Site("a", [64], QUEUES[queue], outages=[(20_000, 30_000)]), *sites(SIZES[1:], policy=QUEUES[queue])]
+    for kept in (0, 8, 1024):  # none; of short queues; of all
+        monkeypatch.setattr(network, "KEPT_JOBS", kept)
+        runs.append(simulate(jobs, places, network.POLICIES[name], forecasts=True, fast=False))
+    for run in runs[1:]:
+        for column in ("start", "site", "said"):
+            assert (getattr(run, column) == getattr(runs[0], column)).all()
+    assert (runs[0].said > 0).sum() > 50  # else there was nothing to look ahead for
 
 
 def test_a_network_waits_less_than_its_sites_alone_and_moves_help() -> None:

@@ -3,6 +3,8 @@
 Every job is taken to run for the time it is planned with, nobody else arrives, and the queue backfills as EASY does in its own
 order (FCFS where it does not backfill). This is what placement compares between sites.
 
+How the queue is run ahead is in `outlook`; what comes of it may be kept for the next job.
+
 Kernel source: plain Python over lists, or compiled over arrays.
 """
 
@@ -18,11 +20,9 @@ from tidegrid.scheduling.kernel.layout import (
     HEAD,
     KINDS,
     NEED,
-    PLANNED,
     ROOM,
     RUNNERS,
     SHADOW,
-    WAITERS,
     WAITING,
     State,
     Words,
@@ -31,7 +31,8 @@ from tidegrid.scheduling.kernel.layout import (
     site_at,
     within,
 )
-from tidegrid.scheduling.kernel.lines import BLOCKS, COUNT, JOB, KEYS, NEXT, ROW, SLOTS, WIDTH, B, first
+from tidegrid.scheduling.kernel.lines import BLOCKS, COUNT, FIGURE, JOB, KEYS, NEXT, ROW, SLOTS, WIDTH, B, first
+from tidegrid.scheduling.kernel.outlook import BEGUN, FIRST, OUTLOOK, begins_by, look
 
 
 def begins_now(st: State, s: int, now: int, j: int, planned: int) -> bool:
@@ -60,130 +61,74 @@ def begins(st: State, s: int, now: int, j: int, planned: int, limit: int, w: Wor
 
     Exact for EASY and FCFS queues in order of arrival; queues in other orders are run ahead in the order of their line.
     """
-    m, kinds, at = st.mem, st.mem[KINDS], site_at(st, s)
+    if not _possible(st, s, j):
+        return FOREVER
+    at = room_at(st, s, now, j, limit, w, 0)
+    if at == limit or st.mem[site_at(st, s) + WAITING] == 0:
+        return at
+    look(st, s, now, j, w, 0)
+    return begins_by(st, s, now, j, planned, limit, w, 0)
+
+
+def begins_last(st: State, s: int, now: int, j: int, planned: int, limit: int, w: Words, o: int) -> int:
+    """The same of a job that does not wait at s, by the outlook at w[o], which is renewed where it is out of date. The site has
+    been scheduled since it changed, and `forget` been told; no more wait and run there than the outlook has room for."""
+    if not _possible(st, s, j):
+        return FOREVER
+    at = room_at(st, s, now, j, limit, w, o)
+    if at == limit or st.mem[site_at(st, s) + WAITING] == 0:
+        return at
+    if not (w[o + BEGUN] == now or w[o + BEGUN] < now < w[o + FIRST]):
+        look(st, s, now, -1, w, o)
+    return begins_by(st, s, now, j, planned, limit, w, o)
+
+
+def forget(w: Words, o: int) -> None:
+    """The site has changed: the outlook at w[o] is no longer right."""
+    w[o + BEGUN] = FOREVER
+
+
+def _possible(st: State, s: int, j: int) -> bool:
+    kinds = st.mem[KINDS]
+    return within(st.job, job_at(st, j) + NEED, st.mem, site_at(st, s) + ROOM + kinds, kinds)
+
+
+def room_at(st: State, s: int, now: int, j: int, limit: int, w: Words, o: int) -> int:
+    """When what runs at s leaves enough free for job j, whoever waits: it cannot start before that, and does
+    where nobody waits. At most `limit`; FOREVER where it never does before that."""
+    m, p, at, kinds = st.mem, st.mem[RUNNERS], site_at(st, s) + ROOM, st.mem[KINDS]
+    need = job_at(st, j) + NEED
+    row, blocks, width = m[p + ROW], m[p + BLOCKS], m[p + WIDTH]
+    enough, sums = True, o + OUTLOOK + 3 * kinds
     for k in range(kinds):
-        if st.job[job_at(st, j) + NEED + k] > m[at + ROOM + kinds + k]:
-            return FOREVER
-    wide = 1 + kinds
-    free = 0
-    for k in range(kinds):
-        w[free + k] = m[at + ROOM + k]
-    runs = kinds + kinds  # behind: free, extra
-    n = 0
-    p = m[RUNNERS]
-    row, blocks, slots, width = m[p + ROW], m[p + BLOCKS], m[p + SLOTS], m[p + WIDTH]
+        w[sums + k] = m[at + k] - st.job[need + k]
+        if w[sums + k] < 0:
+            enough = False
+    if enough:
+        return now
     b = first(m, p, 2 * s + 1)
     while b >= 0:
-        for i in range(b * B, b * B + m[blocks + b * row + COUNT]):
-            a = runs + n * wide
-            w[a] = max(int(st.num[m[p + KEYS] + i]), now + 1)
-            for k in range(kinds):
-                w[a + 1 + k] = m[slots + (i + 1) * width - kinds + k]
-            n += 1
-        b = int(m[blocks + b * row + NEXT])
-    p = m[WAITERS]
-    row, blocks, slots, width = m[p + ROW], m[p + BLOCKS], m[p + SLOTS], m[p + WIDTH]
-    queue = runs + (n + m[at + WAITING] + 1) * wide
-    q = 0
-    b = first(m, p, s)
-    while b >= 0:
-        for i in range(b * B, b * B + m[blocks + b * row + COUNT]):
-            other = int(m[slots + i * width + JOB])
-            if other == j:
-                b = -1
-                break
-            w[queue + q] = other
-            q += 1
-        if b >= 0:
-            b = int(m[blocks + b * row + NEXT])
-    w[queue + q] = j
-    return _run(st, s, now, j, planned, limit, w, runs, n, queue, q + 1)
-
-
-def scratch(jobs: int, kinds: int) -> int:
-    """Words of scratch for sites where at most `jobs` wait and run at one time."""
-    return 2 * kinds + (jobs + 2) * (2 + kinds)
-
-
-def _run(
-    st: State, s: int, now: int, j: int, planned: int, limit: int, w: Words, runs: int, n: int, queue: int, q: int
-) -> int:
-    """The queue of q jobs, j the last, over n running ones, until j starts."""
-    kinds, at = st.mem[KINDS], site_at(st, s)
-    wide = 1 + kinds
-    backfills = st.num[policy_at(st, s) + BACKFILL] != 0
-    t = now
-    while True:
-        left, blocked, shadow = 0, False, FOREVER
-        for i in range(q):
-            job = int(w[queue + i])
-            r = job_at(st, job)
-            time = planned if job == j else int(st.job[r + PLANNED])
-            goes = within(st.job, r + NEED, w, 0, kinds)
-            if blocked and goes:
-                goes = backfills
-                if goes and t + time > shadow:
-                    goes = within(st.job, r + NEED, w, kinds, kinds)
-                    if goes:
-                        for k in range(kinds):
-                            w[kinds + k] -= st.job[r + NEED + k]
-            elif not goes and not blocked and within(st.job, r + NEED, st.mem, at + ROOM + kinds, kinds):
-                blocked = True
-                shadow = _shadow(st, r + NEED, w, runs, n, kinds)
-            if goes:
-                if job == j:
-                    return t
-                for k in range(kinds):
-                    w[k] -= st.job[r + NEED + k]
-                n = _hold(st, r + NEED, t + max(time, 1), w, runs, n, kinds)
-            else:
-                w[queue + left] = job
-                left += 1
-        q = left
-        if n == 0:
-            return FOREVER
-        t = int(w[runs])
-        if t >= limit:
+        if max(int(st.num[m[p + KEYS] + b * B]), now + 1) >= limit:
             return limit
-        ended = 0
-        while ended < n and w[runs + ended * wide] == t:
-            for k in range(kinds):
-                w[k] += w[runs + ended * wide + 1 + k]
-            ended += 1
-        for i in range((n - ended) * wide):
-            w[runs + i] = w[runs + ended * wide + i]
-        n -= ended
-
-
-def _shadow(st: State, need: int, w: Words, runs: int, n: int, kinds: int) -> int:
-    """When what st.job[need:] asks is free; what is then left over goes to w[kinds:]. Ties count."""
-    wide, shadow = 1 + kinds, FOREVER
-    for k in range(kinds):
-        w[kinds + k] = w[k] - st.job[need + k]
-    for i in range(n):
-        a = runs + i * wide
-        if w[a] > shadow:
-            break
-        enough = True
+        enough, figure = True, blocks + b * row + FIGURE
         for k in range(kinds):
-            w[kinds + k] += w[a + 1 + k]
-            if w[kinds + k] < 0:
+            if w[sums + k] + m[figure + k] < 0:
                 enough = False
-        if enough and shadow == FOREVER:
-            shadow = int(w[a])
-    return shadow
-
-
-def _hold(st: State, need: int, end: int, w: Words, runs: int, n: int, kinds: int) -> int:
-    """A job that ends at `end` joins those that run, in order of their ends; how many there are."""
-    wide = 1 + kinds
-    i = n
-    while i > 0 and w[runs + (i - 1) * wide] > end:
-        for k in range(wide):
-            w[runs + i * wide + k] = w[runs + (i - 1) * wide + k]
-        i -= 1
-    a = runs + i * wide
-    w[a] = end
-    for k in range(kinds):
-        w[a + 1 + k] = st.job[need + k]
-    return n + 1
+        if enough:
+            for i in range(b * B, b * B + m[blocks + b * row + COUNT]):
+                t = max(int(st.num[m[p + KEYS] + i]), now + 1)
+                if t >= limit:
+                    return limit
+                free = True
+                a = m[p + SLOTS] + (i + 1) * width - kinds
+                for k in range(kinds):
+                    w[sums + k] += m[a + k]
+                    if w[sums + k] < 0:
+                        free = False
+                if free:
+                    return t
+        else:
+            for k in range(kinds):
+                w[sums + k] += m[figure + k]
+        b = int(m[blocks + b * row + NEXT])
+    return FOREVER

@@ -13,7 +13,7 @@ Kernel source: plain Python over lists, or compiled over arrays.
 
 from __future__ import annotations
 
-from tidegrid.scheduling.kernel.ahead import begins, begins_now
+from tidegrid.scheduling.kernel.ahead import begins, begins_last, begins_now, forget
 from tidegrid.scheduling.kernel.layout import (
     ESTIMATE,
     FOREVER,
@@ -21,6 +21,7 @@ from tidegrid.scheduling.kernel.layout import (
     NEED,
     PLANNED,
     ROOM,
+    RUNNING,
     SUBMIT,
     WAITERS,
     WAITING,
@@ -38,6 +39,7 @@ from tidegrid.scheduling.kernel.net import (
     EARLIEST,
     FAIR,
     JOBS,
+    KEPT_JOBS,
     LEAST,
     LEFT,
     MOVES,
@@ -58,6 +60,7 @@ from tidegrid.scheduling.kernel.net import (
     delay,
     home_of,
     ledger_at,
+    outlook_at,
     place_of,
 )
 from tidegrid.scheduling.kernel.runs import plan
@@ -93,7 +96,7 @@ def choose(st: State, net: Net, now: int, j: int) -> int:
         if s >= 0:
             return s
         planned = planned_at(st, home, j)
-        here = begins(st, home, now, j, planned, FOREVER, net.ahead)
+        here = begins_there(st, net, home, now, j, planned, FOREVER)
         limit = here - max(int(net.num[REHOME_S]), int((here - now) * net.num[REHOME_SHARE]))
         if here == FOREVER:
             limit = FOREVER
@@ -105,7 +108,7 @@ def choose(st: State, net: Net, now: int, j: int) -> int:
 def _earliest(st: State, net: Net, now: int, j: int, home: int, limit: int) -> int:
     """Where the job starts first, and before `limit`; home if nowhere does, or as soon there, else of equal ones the first. The site
     with least work left is looked at before the others: they need not be run ahead further than that."""
-    best, sites = home, int(net.word[SITES])
+    best, sites, by_start = home, int(net.word[SITES]), net.word[RULE] == EARLIEST
     if limit == FOREVER and begins_now(st, home, now, j, planned_at(st, home, j)):
         return home
     guess, least, left = -1, 0.0, int(net.num[LEFT])
@@ -121,16 +124,33 @@ def _earliest(st: State, net: Net, now: int, j: int, home: int, limit: int) -> i
         if at < limit:
             best, limit = guess, at
     if first_limit == FOREVER:
-        at = begins(st, home, now, j, planned_at(st, home, j), _after(limit), net.ahead)
+        at = begins_there(st, net, home, now, j, planned_at(st, home, j), _after(limit))
         if at <= limit:
             best, limit = home, at
     for s in range(sites):
         if s == home or s == guess or not is_open(net, s):  # noqa: SIM109 - compiled source
             continue
-        at = _begins_there(st, net, now, j, home, s, _after(limit))
+        until = _after(limit)
+        if by_start and (best == home or s > best):
+            until = limit  # as early as that is not enough
+        at = _begins_there(st, net, now, j, home, s, until)
         if at < limit or (at == limit and at < first_limit and best != home and s < best):
             best, limit = s, at
     return best
+
+
+def begins_there(st: State, net: Net, s: int, now: int, j: int, planned: int, limit: int) -> int:
+    """When job j, which does not wait at s, would start there: `begins` by the outlook that is kept, if that is large enough."""
+    at = site_at(st, s)
+    if st.mem[at + WAITING] + st.mem[at + RUNNING] > net.kept[KEPT_JOBS]:
+        return begins(st, s, now, j, planned, limit, net.ahead)
+    return begins_last(st, s, now, j, planned, limit, net.kept, outlook_at(net, s))
+
+
+def changed(net: Net, s: int) -> None:
+    """Something arrived, started, ended or went at s: the outlook on it is out of date."""
+    if s < net.word[SITES]:
+        forget(net.kept, outlook_at(net, s))
 
 
 def _after(limit: int) -> int:
@@ -146,7 +166,7 @@ def _begins_there(st: State, net: Net, now: int, j: int, home: int, s: int, limi
     planned = planned_at(st, s, j)
     at = now
     if not begins_now(st, s, now, j, planned):
-        at = begins(st, s, now, j, planned, limit - late, net.ahead)
+        at = begins_there(st, net, s, now, j, planned, limit - late)
     if net.word[RULE] == TIDE and at + late < limit:
         more = dearer(st, net, j, home, s, planned)
         if more > 0.0 and (limit - at - late) * net.num[VALUE] <= more:
@@ -190,7 +210,11 @@ def where_now(st: State, net: Net, now: int, j: int, here: int) -> int:
         more = dearer(st, net, j, base, s, planned) + late * net.num[VALUE]
         if late > 0 or more > 0.0:
             if worth < 0.0:
-                then = begins(st, base, now, j, planned_at(st, base, j), FOREVER, net.ahead)
+                planned_here = planned_at(st, base, j)
+                if here < 0:
+                    then = begins_there(st, net, base, now, j, planned_here, FOREVER)
+                else:
+                    then = begins(st, base, now, j, planned_here, FOREVER, net.ahead)
                 worth = float(then - now)
             if worth <= 2.0 * late or worth * net.num[VALUE] <= more:
                 continue
@@ -235,6 +259,7 @@ def work_of(st: State, j: int) -> float:
 def run_site(st: State, net: Net, s: int, now: int) -> int:
     """Start at s what may start; how many."""
     n = schedule(st, s, now)
+    changed(net, s)
     if net.word[FAIR] != 0:
         sites = int(net.word[SITES])
         for i in range(n):

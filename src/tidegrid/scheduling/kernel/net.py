@@ -28,14 +28,18 @@ VALUE, REHOME_S, REHOME_SHARE, MARGIN, UPTO, PRICE, LEFT, LEDGER, DELAY, PER_BYT
 # the same in bounded slowdown; how many wait now, and would wait alone; the loan (s)
 CREDIT, ALONE, CREDIT_SLOW, ALONE_SLOW, NOW_HERE, NOW_ALONE, LOAN_ROW, LEDGER_ROW = 0, 1, 2, 3, 4, 5, 6, 7
 
+KEPT_JOBS, KEPT_ROW, KEPT = 0, 1, 2  # the first words of `kept`
+
 
 class Net(NamedTuple):
-    """word: int64; num: float64; ahead, pick: int64 scratch, see `ahead.scratch`, and one word a job."""
+    """word: int64; num: float64; ahead, pick: int64 scratch, see `outlook.scratch`, and one word a job; kept: int64, how many jobs at most the
+    outlook on a site is kept for, the words of one, then one a site."""
 
     word: Words
     num: Numbers
     ahead: Words
     pick: Words
+    kept: Words
 
 
 def place_of(net: Net, j: int) -> int:
@@ -45,6 +49,11 @@ def place_of(net: Net, j: int) -> int:
 
 def home_of(net: Net, j: int) -> int:
     return int(net.word[net.word[HOME] + j])
+
+
+def outlook_at(net: Net, s: int) -> int:
+    """Where the outlook on site s begins in net.kept."""
+    return int(KEPT + s * net.kept[KEPT_ROW])
 
 
 def delay(net: Net, j: int, a: int, b: int) -> int:
