@@ -48,7 +48,8 @@ def same(name: str, one: str, other: str) -> bool:
     """Whether sbatch's word for a value says what was written."""
     try:
         if name == "time":
-            return values.minutes(one) == -(-values.minutes(other) // 60) * 60  # it counts in minutes
+            mine = values.minutes(other)
+            return values.minutes(one) == (mine if mine == values.UNLIMITED else -(-mine // 60) * 60)  # it counts in minutes
         if name.startswith("mem"):
             return values.mebibytes(one.rstrip("?")) == values.mebibytes(other)
         if name in ("output", "error", "chdir", "input"):

@@ -228,8 +228,19 @@ class Loops:
                             raise
                         return 0
 
-        done = sum(await asyncio.gather(*(one(r) for r in rows)))
-        return done
+        async def of_job(its: list[attempts.Row]) -> int:
+            """The newest first: what it left is the result, and takes the names; earlier attempts' files stand beside it."""
+            done = 0
+            for row in sorted(its, key=lambda r: r["id"], reverse=True):
+                if not await one(row):
+                    break
+                done += 1
+            return done
+
+        by_job: dict[int, list[attempts.Row]] = {}
+        for row in rows:
+            by_job.setdefault(row["job_id"], []).append(row)
+        return sum(await asyncio.gather(*(of_job(its) for its in by_job.values())))
 
     async def _fetch(self, row: attempts.Row, *, given_up: bool) -> int:
         connector = self.ctx.connector(row["cluster"])

@@ -1,7 +1,7 @@
 """Where results lie at home, which names they may have, and which files of a site are a job's outputs.
 
 `home/results/<org b32>/<job b32>/`: a plain job's files by their path; an array's below `<task>/`; logs as
-`log/<task>.out` and `log/<task>.err`. What another attempt has already brought there keeps its place: later files of the
+`log/<task>.out` and `log/<task>.err`. What another attempt has already brought there keeps its place (the newest is fetched first): later files of the
 same name go below `attempts/<attempt b32>/`.
 """
 
