@@ -114,6 +114,9 @@ class Batch:
                     ledger.reverse_beyond(self.conn, self.ctx.ids, self.now, none, memo="it never began")
         health.note_ends(self.conn, self.ctx, row["cluster"], row["partition"], over)
         if ended:
+            ran = [e.started_at for e in after.executions if e.started_at is not None and e.reason not in NEVER_STARTED]
+            if ran:
+                jobs.began(self.conn, row["job_id"], min(ran))
             self.close(stored, after)
 
     def _late_end(self, stored: Stored, a: Attempt, ev: Ended) -> Attempt:

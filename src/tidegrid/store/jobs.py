@@ -208,6 +208,11 @@ def update_job(conn: Connection, job_id: int, **cols: Any) -> None:
     conn.execute(update(jobs).where(jobs.c.id == job_id).values(**cols))
 
 
+def began(conn: Connection, job_id: int, at: int) -> None:
+    """Its start, where none is known yet: what runs and ends between two looks is never seen running."""
+    conn.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.started_at.is_(None)).values(started_at=at))
+
+
 def update_jobs(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows of {id, state, reason, open, started_at, ended_at}."""
     if not rows:
