@@ -19,7 +19,7 @@ from tidegrid.launch.testbed import Testbed
 from tidegrid.launch.testbed.network import describe, install_keys
 from tidegrid.scheduling.kernel.policy import POLICIES
 
-SHAPES = (("600", "64"), ("10", "1"), ("60", "32"), ("3", "2"))  # minutes, cores; in order of submission
+SHAPES = (("600", "64"), ("10", "1"), ("60", "32"), ("3", "1"))  # minutes, cores; in order of submission
 
 
 def queue(bed: Testbed) -> dict[str, int]:
