@@ -31,10 +31,10 @@ def queue(bed: Testbed) -> dict[str, int]:
 def fill(bed: Testbed) -> list[str]:
     """A full cluster with a queue behind it; the ids of the queue."""
     for _ in range(4):
-        full = bed.run("alpha", "sbatch", "--parsable", "-p", "cpu", "-N1", "-n32", "-t", "10", "--wrap", "sleep 300").stdout.strip()
+        full = bed.run("alpha", "sbatch", "--parsable", "-o", "/dev/null", "-p", "cpu", "-N1", "-n32", "-t", "10", "--wrap", "sleep 300").stdout.strip()
         wait_for_state(bed, "alpha", full, "RUNNING")
     return [
-        bed.run("alpha", "sbatch", "--parsable", "-p", "cpu", "-n", n, "-t", t, "--nice=3", "--wrap", "true").stdout.strip()
+        bed.run("alpha", "sbatch", "--parsable", "-o", "/dev/null", "-p", "cpu", "-n", n, "-t", t, "--nice=3", "--wrap", "true").stdout.strip()
         for t, n in SHAPES
     ]
 
