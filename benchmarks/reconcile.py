@@ -24,10 +24,12 @@ from benchmarks.calibration import calibrate
 
 from tidegrid import ledger
 from tidegrid.connectors.contract import Listed, NodeLoad, Observation, Record
+from tidegrid.control import intake
 from tidegrid.control.context import Context, Settings
 from tidegrid.control.reconcile import Contact, Reconciler, native_name
 from tidegrid.domain.attempt import Ended, Reason, Seen, step
 from tidegrid.domain.ids import Ids
+from tidegrid.domain.job import JobSpec
 from tidegrid.store import attempts, clusters, jobs, orgs
 from tidegrid.store.engine import Store
 
@@ -139,7 +141,7 @@ def fill(conn: Any, ctx: Context, count: int, cluster: str) -> list[int]:
     orgs.create_user(conn, id=user, org_id=org, name="u", role="user", at=T0)
     clusters.ensure(conn, [cluster])
     ledger.deposit(conn, ctx.ids, T0, org, 10**15, "d")
-    spec = json.dumps({"resources": {}, "objective": "balanced"})
+    spec = intake.spec_json(JobSpec("a", "v"))
     job_ids, part_ids, attempt_ids = ([new() for _ in range(count)] for _ in range(3))
     jobs.insert_jobs(
         conn,
