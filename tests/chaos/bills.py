@@ -14,6 +14,7 @@ from tests.chaos.runs import REFUSED, Run, Verdict, micros
 
 CLOCK_P99_MS = 200.0
 CLOCK_MAX_MS = 1000.0
+BATCH_SCRIPT_US = 100_000  # what is cancelled sooner may never have got as far as its fence
 
 
 def judge(
@@ -45,7 +46,8 @@ def _usage(
         name = f"{r['cluster']} {r['attempt']} task {r['task']} ({r['native_id']})"
         runs = charged.get((r["cluster"], r["attempt"], r["task"]), [])
         refused = r.get("exit") == REFUSED or str(r.get("fence", "")).startswith("server:")
-        free = refused and (r["attempt"], r["native_id"], r["task"]) not in ran
+        stillborn = r.get("reason") == "cancelled" and not r.get("fence") and r["ended_us"] - r["started_us"] < BATCH_SCRIPT_US
+        free = (refused or stillborn) and (r["attempt"], r["native_id"], r["task"]) not in ran
         match = next((s for s in runs if micros(s[0]["started_at"]) == r["started_us"]), None)
         if match is None and runs and not free:
             match = runs[0]

@@ -108,6 +108,64 @@ def test_cancelled_by_its_cluster_as_it_began_is_no_wish_of_anybody(bench: Bench
     assert bench.attempt(id_).attempt.reason is Reason.CANCELLED
 
 
+@pytest.mark.parametrize("movable", [False, True])
+def test_cancelled_by_its_cluster_before_it_began_is_placed_anew_once_its_fence_is_won(bench: Bench, movable: bool) -> None:
+    job = bench.submit(movable=movable)
+    (id_,) = bench.place()
+    site = bench.sites["north"]
+    site.ends(id_, None, bench.clock.at, Reason.CANCELLED)
+    bench.tick()
+    ended = bench.attempt(id_)
+    assert (ended.attempt.state, ended.attempt.reason) == (State.ENDED, Reason.REFUSED)
+    assert site.files.fences[ended.row["directory"], 0].startswith("server:"), "it can never start there"
+    (part,) = bench.parts(job)
+    assert not part["placed"] and not part["done"] and part["refusals"] == 1 and "north/" in part["excluded"]
+    assert bench.usage(job) == []
+    bench.books()
+
+
+def test_cancelled_by_its_cluster_and_started_all_the_same_it_runs_on(bench: Bench) -> None:
+    """What a killed controller says of a job that it launched."""
+    job = bench.submit()
+    (id_,) = bench.place()
+    site = bench.sites["north"]
+    site.files.fences[bench.attempt(id_).row["directory"], 0] = "1:nonce0"
+    at = bench.clock.at
+    site.ends(id_, None, at, Reason.CANCELLED)
+    bench.tick()
+    assert bench.attempt(id_).attempt.state is State.RUNNING
+    site.marks(id_)
+    bench.tick()
+    site.ends(id_, at, at + 3 * SECOND)
+    bench.tick()
+    assert bench.attempt(id_).attempt.reason is Reason.OK and len(bench.usage(job)) == 1
+    bench.books()
+
+
+def test_cancelled_where_its_fence_cannot_be_reached_it_waits(bench: Bench) -> None:
+    job = bench.submit()
+    (id_,) = bench.place()
+    site = bench.sites["north"]
+    directory = bench.attempt(id_).row["directory"]
+    site.files.broken.add(directory)
+    site.ends(id_, None, bench.clock.at, Reason.CANCELLED)
+    for _ in range(4):
+        bench.tick()
+    assert bench.attempt(id_).attempt.live and bench.parts(job)[0]["placed"]
+    site.files.broken.clear()
+    bench.tick()
+    assert not bench.attempt(id_).attempt.live and not bench.parts(job)[0]["placed"]
+
+
+def test_cancelled_on_wish_before_it_began_is_cancelled(bench: Bench) -> None:
+    job = bench.submit()
+    (id_,) = bench.place()
+    bench.wish(job, cancel_wanted=True)
+    bench.sites["north"].ends(id_, None, bench.clock.at, Reason.CANCELLED)
+    bench.tick()
+    assert bench.attempt(id_).attempt.reason is Reason.CANCELLED and bench.parts(job)[0]["done"]
+
+
 def test_what_is_said_to_run_and_never_began_is_taken_back_by_its_fence(bench: Bench) -> None:
     job = bench.submit()
     (id_,) = bench.place()

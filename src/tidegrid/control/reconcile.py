@@ -38,6 +38,7 @@ from tidegrid.domain.attempt import (
     State,
     Unsure,
     Witness,
+    unsettled,
 )
 from tidegrid.domain.clock import HOUR, SECOND
 from tidegrid.domain.errors import InvalidInput, NoSpace
@@ -71,6 +72,7 @@ class Actions:
     sweep: list[str] = field(default_factory=list)
     cancels: list[tuple[str, str, Sequence[int]]] = field(default_factory=list)  # name, native id, tasks (none: all)
     doubts: list[tuple[int, str, tuple[int, ...]]] = field(default_factory=list)  # attempt, directory, tasks
+    refused: set[int] = field(default_factory=set)  # those in doubt because their site says that it cancelled them
     over: set[str] = field(default_factory=set)  # spool files of attempts that are over
     renew: int = 0  # lease sequence to write; 0: not now
     expires_at: int = 0
@@ -192,6 +194,10 @@ class Reconciler:
     ) -> None:
         a, row = stored.attempt, stored.row
         job = listed.get(a.id)
+        if not row["cancel_wanted"] and (cancelled := _cancelled_there(a, evs)):
+            evs = [e for e in evs if not (isinstance(e, Ended) and e.task in cancelled)]
+            out.doubts.append((a.id, row["directory"], cancelled))
+            out.refused.add(a.id)
         if job is not None:
             evs = [Seen(job.native_id, job.running), *evs]
         elif not seen.more and a.state is not State.SUBMITTING and not any(isinstance(e, Ended) for e in evs):
@@ -383,7 +389,7 @@ class Reconciler:
                 for name, native_id, tasks in out.cancels:
                     await self._one(self.connector.cancel(name, native_id, tasks))
                 for attempt, directory, unknown in out.doubts:
-                    await self._one(self._fence(attempt, directory, unknown))
+                    await self._one(self._fence(attempt, directory, unknown, attempt in out.refused))
                 if out.sweep:
                     await self._one(files.unspool(out.sweep))
         except (SiteUnsure, TimeoutError) as e:
@@ -405,9 +411,10 @@ class Reconciler:
         removed = set(await self.connector.files.unspool([p[0] for p in permits]))
         self.contact.given = [p[1:] for p in permits if p[0] in removed]
 
-    async def _fence(self, attempt: int, directory: str, tasks: tuple[int, ...]) -> None:
-        """Race for the fences of an attempt that nobody knows of."""
-        claims = await race(self.connector, directory, tasks, f"server:{self.ctx.token}")
+    async def _fence(self, attempt: int, directory: str, tasks: tuple[int, ...], refused: bool) -> None:
+        """Race for the fences of an attempt that nobody knows of, or that its site says it cancelled."""
+        why = "its site cancelled it before it started" if refused else ""
+        claims = await race(self.connector, directory, tasks, f"server:{self.ctx.token}", why, refused=refused)
 
         def commit(conn: Connection) -> None:
             batch = Batch(conn, self.ctx, self.ctx.now())
@@ -419,18 +426,24 @@ class Reconciler:
 
 
 async def race(
-    connector: Connector, directory: str, tasks: Iterable[int], holder: str, why: str = ""
+    connector: Connector, directory: str, tasks: Iterable[int], holder: str, why: str = "", *, refused: bool = False
 ) -> list[FenceWon | FenceLost]:
     """Claim the fences of tasks: each either can never start, or has started or is about to."""
     claims: list[FenceWon | FenceLost] = []
     for task in tasks:
         claim = await connector.files.claim(directory, task, 0, holder)
         if claim.won or claim.holder.startswith("server:"):
-            claims.append(FenceWon(task, why))
+            claims.append(FenceWon(task, why, refused))
         else:
             native_id, _, nonce = claim.holder.partition(":")
             claims.append(FenceLost(task, native_id, nonce))
     return claims
+
+
+def _cancelled_there(a: Attempt, evs: Iterable[Evidence]) -> tuple[int, ...]:
+    """Tasks that their site says it cancelled, unasked, and that nothing said began: no prologue's file either."""
+    began = {e.task for e in evs if isinstance(e, (Marked, GaveUp, AppExited, Permitted))}
+    return tuple(sorted({e.task for e in evs if isinstance(e, Ended) and unsettled(a, e)} - began))
 
 
 def _stuck(listed: Iterable[Listed], contact: Contact) -> dict[int, tuple[str, str, float]]:

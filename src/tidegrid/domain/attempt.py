@@ -240,10 +240,12 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class FenceWon:
-    """The server claimed the task's fence: it can never start. why: it did so, where nothing was in doubt."""
+    """The server claimed the task's fence: it can never start. why: it did so, where nothing was in doubt; refused: its site would
+    not have started it."""
 
     task: int
     why: str = ""
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,12 +373,13 @@ def step(a: Attempt, ev: Evidence) -> Step:
             return Step(_with(replace(a, state=State.RUNNING, absent=0, native_id=a.native_id or native_id), e))
         case Ended():
             return _ended(a, ev)
-        case FenceWon(task, why):
+        case FenceWon(task, why, refused):
             known_ = a.execution(task)
             if known_ is not None and (known_.ended or known_.marked or known_.nonce or known_.app_exit is not None):
                 return Step(a, (f"task {task}: the server holds the fence of a task that is known to have started",))
             # at most its cluster said that it started, and its prologue never did anything
-            e = Execution(task, 0, "server", reason=Reason.WITHDRAWN, source=Witness.CONTROLLER)
+            over = Reason.REFUSED if refused else Reason.WITHDRAWN
+            e = Execution(task, 0, "server", reason=over, source=Witness.CONTROLLER)
             return Step(_close(_with(replace(a, detail=why[:500] or a.detail), e)))
         case FenceLost(task, native_id, nonce):
             if task not in expand(a.tasks):
@@ -504,11 +507,26 @@ def _never_launched(e: Execution, ev: Ended) -> bool:
     A controller that lost its memory gives ids out again; nodes that remember such an id refuse it."""
     return (
         ev.reason is Reason.CANCELLED
-        and not (e.marked or e.permitted or e.nonce)
-        and e.app_exit is None
+        and not _heard(e)
         and ev.started_at is not None
         and ev.ended_at - ev.started_at <= PROLOGUE_BOUND_US
     )
+
+
+def unsettled(a: Attempt, ev: Ended) -> bool:
+    """Whether a site says that it cancelled what shows no sign of a start. A controller that was killed says so of what it launches
+    yet, or has launched: where nobody asked for it, only the fence tells."""
+    if ev.reason is not Reason.CANCELLED or ev.restart or ev.task not in expand(a.tasks):
+        return False
+    e = a.execution(ev.task) or Execution(ev.task)
+    if e.ended or e.gave_up or _heard(e):
+        return False
+    return ev.started_at is None or ev.ended_at - ev.started_at <= PROLOGUE_BOUND_US
+
+
+def _heard(e: Execution) -> bool:
+    """Whether its prologue or its application ever gave a sign."""
+    return e.marked or e.permitted or bool(e.nonce) or e.app_exit is not None
 
 
 def _given_back(e: Execution, ev: Ended) -> bool:

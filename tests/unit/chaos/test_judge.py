@@ -163,7 +163,8 @@ def test_a_run_in_no_record_had_ended_when_its_sleep_was_over_without_a_word() -
         assert set(judge.judge(**run).kinds) & {"early_restart"} == kinds
 
 
-@pytest.mark.parametrize("how", [{"exit": 75}, {"exit": 143, "reason": "cancelled", "fence": "server:3"}])
+@pytest.mark.parametrize("how", [{"exit": 75}, {"exit": 143, "reason": "cancelled", "fence": "server:3"},
+                                 {"exit": 143, "reason": "cancelled", "fence": "", "ended_us": T0 + 5_640}])
 def test_a_refused_run_is_free(how: dict[str, Any]) -> None:
     run = clean()
     run["journals"].append({**run["journals"][0], "attempt": "att-r", "native_id": "12", **how})
@@ -175,6 +176,13 @@ def test_a_run_that_worked_is_never_free() -> None:
     run["journals"][0]["fence"] = "server:3"
     run["usage"].pop(0)
     assert set(judge.judge(**run).kinds) == {"unbilled"}
+
+
+def test_a_run_that_was_cancelled_later_or_had_its_fence_is_not_free() -> None:
+    for how in ({"fence": "", "ended_us": T0 + 200_000}, {"fence": "12:n", "ended_us": T0 + 5_640}):
+        run = clean()
+        run["journals"].append({**run["journals"][0], "attempt": "att-r", "native_id": "12", "exit": 143, "reason": "cancelled", **how})
+        assert set(judge.judge(**run).kinds) == {"unbilled"}
 
 
 def test_hours_of_one_run_add_up() -> None:

@@ -63,6 +63,23 @@ def test_a_row_that_is_rewritten_is_the_same_run_and_a_requeue_is_another() -> N
     assert restarts == [0, 0, 0] and cursor.again == {(7, 0): 1}, "only the last is followed by a new submission"
 
 
+def test_an_end_whose_start_accounting_rewrites_is_told_again() -> None:
+    """A launch that a killed controller forgot keeps its start in accounting until that hears of a later one."""
+    cursor, found = Cursor(upto=1795494590), []
+    for start in (1795494596, 1795494596, 1795494603, 1795494603):
+        cursor = Cursor.parse(cursor.text())
+        _, records = interpret([], rows(ACCOUNTED.format(code="75:0").replace("1795494601", str(start))), cursor, 1795494640)
+        found += [(r.event.started_at or 0) // 1_000_000 for r in records if isinstance(r.event, Ended)]
+    assert found == [1795494596, 1795494603]
+
+
+def test_a_cursor_without_starts_tells_nothing_again() -> None:
+    cursor = Cursor.parse('{"u":1795494590,"w":0,"s":{},"a":{"1795494603":{"0":"7"}},"c":{},"r":{}}')
+    _, records = interpret([], rows(ACCOUNTED.format(code="0:0")), cursor, 1795494640)
+    assert records == ()
+    assert '"a":{"1795494603":{"0":"7"}}' in cursor.text()
+
+
 def told(boot: int, *states: str, now: int = 1795494700) -> bool:
     facts = facts_of(Config().parse(Output(0, CONFIG.format(boot=boot), "")))
     text = "".join(NODE.format(name=f"alpha{i}", state=s) for i, s in enumerate(states))

@@ -20,15 +20,18 @@ KEEP_S = 3600
 
 @dataclass
 class Told:
-    """Ends given out, by second."""
+    """Ends given out, by second, each with the second of its start where that is of interest; 0: not noted."""
 
-    by_second: dict[int, set[Key]] = field(default_factory=dict)
+    by_second: dict[int, dict[Key, int]] = field(default_factory=dict)
 
     def has(self, key: Key, second: int) -> bool:
         return key in self.by_second.get(second, ())
 
-    def add(self, key: Key, second: int) -> None:
-        self.by_second.setdefault(second, set()).add(key)
+    def start(self, key: Key, second: int) -> int:
+        return self.by_second.get(second, {}).get(key, 0)
+
+    def add(self, key: Key, second: int, start: int = 0) -> None:
+        self.by_second.setdefault(second, {})[key] = start
 
     def tasks(self, base: int) -> set[int]:
         return {t for keys in self.by_second.values() for b, t in keys if b == base}
@@ -36,11 +39,28 @@ class Told:
     def prune(self, before: int, listed: Collection[int]) -> None:
         """Forget what ended earlier and is not listed any more."""
         for second in [s for s in self.by_second if s < before]:
-            kept = {k for k in self.by_second[second] if k[0] in listed}
+            kept = {k: at for k, at in self.by_second[second].items() if k[0] in listed}
             if kept:
                 self.by_second[second] = kept
             else:
                 del self.by_second[second]
+
+    def packed(self) -> dict[str, dict[str, str]]:
+        """{end, or end-elapsed: ids}."""
+        groups: dict[str, list[Key]] = {}
+        for end, keys in sorted(self.by_second.items()):
+            for key, start in keys.items():
+                groups.setdefault(f"{end}-{end - start}" if start else str(end), []).append(key)
+        return {when: _pack(keys) for when, keys in groups.items()}
+
+    @classmethod
+    def unpack(cls, packed: dict[str, dict[str, str]]) -> Told:
+        told = cls()
+        for when, keys in packed.items():
+            end, _, elapsed = when.partition("-")
+            for key in _unpack(keys):
+                told.add(key, int(end), int(end) - int(elapsed) if elapsed else 0)
+        return told
 
 
 @dataclass
@@ -65,8 +85,8 @@ class Cursor:
                 int(raw["u"]),
                 int(raw["w"]),
                 _unpack(raw["s"]),
-                Told({int(s): _unpack(keys) for s, keys in raw["a"].items()}),
-                Told({int(s): _unpack(keys) for s, keys in raw["c"].items()}),
+                Told.unpack(raw["a"]),
+                Told.unpack(raw["c"]),
                 {_key(k): int(n) for k, n in raw["r"].items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, TideError) as e:
@@ -78,8 +98,8 @@ class Cursor:
                 "u": self.upto,
                 "w": self.wide,
                 "s": _pack(self.started),
-                "a": {str(s): _pack(keys) for s, keys in sorted(self.accounted.by_second.items())},
-                "c": {str(s): _pack(keys) for s, keys in sorted(self.controlled.by_second.items())},
+                "a": self.accounted.packed(),
+                "c": self.controlled.packed(),
                 "r": {f"{b}_{t}": n for (b, t), n in sorted(self.again.items())},
             },
             separators=(",", ":"),

@@ -134,16 +134,16 @@ def _from_accounting(
         row = rows[i]
         for task in row.tasks:
             key = (row.base, task)
-            if cursor.accounted.has(key, row.end):
+            start = row.start if row.allocated else None
+            if cursor.accounted.has(key, row.end) and not _moved_its_start(cursor, key, row.end, start):
                 continue
-            cursor.accounted.add(key, row.end)
+            cursor.accounted.add(key, row.end, start or 0)
             restart = cursor.again.get(key, 0)
             # a requeue is a new submission; the same one, listed as alive, is what a killed controller remembers of it
             name, submitted = live.get(key, ("", 0))  # another name: the id was given out again
             requeued = name == row.name and submitted > (row.submitted or 0)
             if row.state == "REQUEUED" or (last[key] != i and rows[last[key]].name == row.name) or requeued:
                 cursor.again[key] = restart + 1
-            start = row.start if row.allocated else None
             started_at = None if start is None else start * SECOND
             if (
                 started_at is not None
@@ -165,6 +165,13 @@ def _from_accounting(
                     ),
                 )
             )  # fmt: skip
+
+
+def _moved_its_start(cursor: Cursor, key: tuple[int, int], end: int, start: int | None) -> bool:
+    """Whether an end that was told has another start now: of a launch that a killed controller forgot, accounting keeps the start
+    until it hears of a later one. Not where the site starts things again: which of the starts it is cannot be told then."""
+    was = cursor.accounted.start(key, end)
+    return bool(was and start and start != was and not cursor.again.get(key))
 
 
 def _was_controlled(cursor: Cursor, key: tuple[int, int], row: AccountRow) -> bool:
