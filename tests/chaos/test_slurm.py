@@ -36,7 +36,7 @@ def test_nothing_is_lost_or_doubled_on_slurm(tmp_path: Path) -> None:
 def test_without_the_fence_the_judge_finds_duplicates_on_slurm(tmp_path: Path) -> None:
     chaos = SlurmChaos(
         Options(
-            tmp_path, jobs=30, controller_kills=0, cuts=0, hangs=0, server_kills=0, remove=False, accounting=False, seed=7,
+            tmp_path, jobs=80, controller_kills=0, cuts=0, hangs=0, server_kills=0, remove=False, accounting=False, seed=7,
             fence=False, late=0.4, timeout_s=90, quiet=True,
         )
     )  # fmt: skip

@@ -80,6 +80,27 @@ def test_a_cursor_without_starts_tells_nothing_again() -> None:
     assert '"a":{"1795494603":{"0":"7"}}' in cursor.text()
 
 
+def test_what_was_told_to_stop_has_ended_once_it_is_listed_no_more() -> None:
+    """Accounting has the end of a job that is past its time as soon as that is told to stop; it goes on for `KillWait`."""
+    listed = "7|N/A|{state}|None|1795494600|1795494601|{end}|0|0|alpha1|tg-0sattsyf6brtz|(null)|\n"
+    told_ = ACCOUNTED.replace("FAILED", "TIMEOUT").format(code="0:0")
+
+    def look(cursor: Cursor, queue: str, now: int) -> tuple[list[str], list[str]]:
+        jobs, records = interpret(Squeue().parse(Output(0, queue, "")), rows(told_), cursor, now, kill_wait_s=30)
+        ends = [str(r.event.reason) for r in records if isinstance(r.event, Ended)]
+        return [f"{j.native_id} {j.running}" for j in jobs], ends
+
+    cursor = Cursor(upto=1795494620)
+    for state, end in (("RUNNING", 0), ("COMPLETING", 1795494603)):
+        assert look(cursor, listed.format(state=state, end=end), 1795494605) == (["7 (0,)"], [])
+        assert cursor.upto == 1795494603, "read again, however late it is told"
+    assert look(cursor, listed.format(state="TIMEOUT", end=1795494603), 1795494606) == ([], ["timeout"])
+    # a node that cannot stop it, and a controller that has forgotten the end, keep nobody waiting for ever
+    assert look(Cursor(upto=1795494600), listed.format(state="COMPLETING", end=1795494603), 1795494639)[1] == ["timeout"]
+    requeued = listed.format(state="RUNNING", end=0).replace("|1795494601|", "|1795494604|")
+    assert look(Cursor(upto=1795494600), requeued, 1795494605)[1] == ["timeout"], "of another launch"
+
+
 def told(boot: int, *states: str, now: int = 1795494700) -> bool:
     facts = facts_of(Config().parse(Output(0, CONFIG.format(boot=boot), "")))
     text = "".join(NODE.format(name=f"alpha{i}", state=s) for i, s in enumerate(states))

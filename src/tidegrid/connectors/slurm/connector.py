@@ -100,7 +100,9 @@ class SlurmConnector:
             accounted, more = await self._accounting(told, now_s)
         else:
             told.upto = now_s
-        jobs, records = interpret(rows, accounted, told, now_s, grace_s=self.settings.grace, kept_s=self.facts.kept_s)
+        jobs, records = interpret(
+            rows, accounted, told, now_s, grace_s=self.settings.grace, kept_s=self.facts.kept_s, kill_wait_s=self.facts.kill_wait_s
+        )
         fresh = time.monotonic() - self._known_at < 2 * self.settings.load_every + 1
         all_told = fresh and facts_.all_told(self.facts, self._nodes, now_s)
         return Observation(jobs, records, told.text(), more, self._loads, at_us, self.facts.boot, all_told)

@@ -31,6 +31,7 @@ ENDS: dict[str, Reason] = {
 WAITING = frozenset(
     ["PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD", "POWER_UP_NODE"]
 )
+STOPPED_S = 5  # how much later than `KillWait` says a node may have stopped a job
 WITH_CODE = frozenset({Reason.OK, Reason.FAILED})
 
 
@@ -51,18 +52,22 @@ def interpret(
     *,
     grace_s: int = 30,
     kept_s: int = 300,
+    kill_wait_s: int = 30,
 ) -> tuple[tuple[Listed, ...], tuple[Record, ...]]:
     """Jobs and records of one answer; the cursor is changed to match.
 
     accounted: None where there is no accounting, or no answer of it: then the controller is the witness of ends. With
     accounting it is so only for ends that accounting has not told within `grace_s` seconds. kept_s: for how long the controller
-    shows what ended.
+    shows what ended. kill_wait_s: how long what was told to stop goes on where its end is accounted already.
     """
     records: list[Record] = []
     before = set(cursor.started)
     live = {(r.base, t): (r.name, r.submitted or 0) for r in queue if r.state not in ENDS for t in r.tasks or ()}
     statuses = {(r.base, t, r.end): r.status for r in queue if r.state in ENDS and r.end for t in r.tasks or ()}
-    _from_accounting(accounted or (), cursor, before, live, statuses, records)
+    stopping = _stopping(queue, accounted or (), now_s - kill_wait_s - STOPPED_S)
+    if stopping:  # read again until told
+        cursor.upto = min(cursor.upto, *(end for _, end in stopping))
+    _from_accounting(accounted or (), stopping, cursor, before, live, statuses, records)
     jobs: dict[str, _Job] = {}
     now_running = set()
     for row in queue:
@@ -119,15 +124,31 @@ def _told(cursor: Cursor, key: tuple[int, int], second: int) -> bool:
     return cursor.accounted.has(key, second) or cursor.controlled.has(key, second)
 
 
+def _stopping(queue: Sequence[QueueRow], rows: Sequence[AccountRow], since: int) -> set[tuple[tuple[int, int], int]]:
+    """(task, second of its end) of what accounting says was stopped, and what may still run: accounting has the end as soon as the
+    job is told to stop, and its processes have `KillWait` to do so. What ended by itself is over."""
+    listed = {
+        (r.base, t): r.start or 0 for r in queue if r.state not in ENDS and r.state not in WAITING for t in r.tasks or ()
+    }
+    return {
+        ((row.base, task), row.end)
+        for row in rows
+        if row.end > since and ENDS.get(row.state, Reason.FAILED) not in WITH_CODE
+        for task in row.tasks
+        if listed.get((row.base, task), row.end + 1) <= row.end
+    }
+
+
 def _from_accounting(
     rows: Sequence[AccountRow],
+    stopping: set[tuple[tuple[int, int], int]],
     cursor: Cursor,
     before: set[tuple[int, int]],
     live: dict[tuple[int, int], tuple[str, int]],
     statuses: dict[tuple[int, int, int], int],
     records: list[Record],
 ) -> None:
-    """live: what is listed and has not ended, with its name and the second of its submission; statuses: raw wait statuses that the controller shows, by array's id, task and second of the end."""
+    """stopping: what is not told yet; live: what is listed and has not ended, with its name and the second of its submission; statuses: raw wait statuses that the controller shows, by array's id, task and second of the end."""
     order = sorted(range(len(rows)), key=lambda i: (rows[i].end, i))
     last = {(rows[i].base, t): i for i in order for t in rows[i].tasks}
     for i in order:
@@ -135,6 +156,8 @@ def _from_accounting(
         for task in row.tasks:
             key = (row.base, task)
             start = row.start if row.allocated else None
+            if (key, row.end) in stopping:
+                continue
             if cursor.accounted.has(key, row.end) and not _moved_its_start(cursor, key, row.end, start):
                 continue
             cursor.accounted.add(key, row.end, start or 0)

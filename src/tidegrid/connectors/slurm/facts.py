@@ -12,7 +12,8 @@ from tidegrid.connectors.slurm.commands import LoadRow, NodeRow
 @dataclass(frozen=True, slots=True)
 class Facts:
     """accounting: a slurmdbd exists; boot: when the controller started; kept_s: how long it shows jobs that ended; silent_s: after
-    how long without a word a node is down; private: users see nobody else's jobs."""
+    how long without a word a node is down; kill_wait_s: what is told to stop has so long to do it; private: users see nobody else's
+    jobs."""
 
     version: str = ""
     name: str = ""
@@ -20,6 +21,7 @@ class Facts:
     boot: str = ""
     kept_s: int = 300
     silent_s: int = 300
+    kill_wait_s: int = 30
     enforced: Mapping[str, str] = field(default_factory=dict)
     private: bool = False
 
@@ -42,15 +44,16 @@ def facts_of(config: Mapping[str, str]) -> Facts:
         boot=config.get("boot_time", "") or "unknown",
         kept_s=_seconds(config, "minjobage"),
         silent_s=_seconds(config, "slurmdtimeout"),
+        kill_wait_s=_seconds(config, "killwait", 30),
         enforced={"cores": cores, "memory": memory, "wall_time": "slurm"},
         private="jobs" in config.get("privatedata", "").replace(" ", "").split(","),
     )
 
 
-def _seconds(config: Mapping[str, str], key: str) -> int:
-    """`300 sec`; Slurm's own default of both where it says something else."""
+def _seconds(config: Mapping[str, str], key: str, default: int = 300) -> int:
+    """`300 sec`; Slurm's own default where it says something else."""
     number = config.get(key, "").partition(" ")[0]
-    return int(number) if number.isdigit() else 300
+    return int(number) if number.isdigit() else default
 
 
 def all_told(facts: Facts, nodes: Sequence[NodeRow], now_s: int) -> bool:
