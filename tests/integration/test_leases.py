@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from pathlib import Path
@@ -20,7 +22,7 @@ from tidegrid.control.acting import Guarded, Held, acting, boottime
 from tidegrid.control.context import Context, Settings
 from tidegrid.control.leases import Leases
 from tidegrid.control.projection import refresh
-from tidegrid.domain.errors import Conflict
+from tidegrid.domain.errors import Conflict, TideError
 from tidegrid.domain.ids import show
 from tidegrid.domain.lease import SUBMIT, cluster_role
 from tidegrid.store import leases as rows
@@ -216,3 +218,37 @@ def test_a_server_takes_only_what_it_can_do(shared: Store) -> None:
     a.leases.can([])  # its connectors are gone
     a.step()
     assert a.ctx.held == {}
+
+
+@pytest.mark.real
+def test_a_transaction_that_a_stopped_server_left_open_is_ended_by_who_wants_its_role(postgres: Postgres, postgres_template: str) -> None:
+    """Without the database's own timer, which the setting of `idle_s` asks for."""
+    url = postgres.database(postgres_template)
+    with Store.open(url, now_us=Ticks(), name="a") as one, Store.open(url, now_us=Ticks(), name="b") as two:
+        a, b = Server(one, "a", length=0.5), Server(two, "b", length=0.5)
+        assert a.step() == {SUBMIT, *ROLES}
+        locked, wake = threading.Event(), threading.Event()
+
+        def stop(conn: Connection) -> None:
+            assert rows.still(conn, SUBMIT, "a", a.ctx.held[SUBMIT].token)
+            locked.set()
+            wake.wait(20)
+
+        with ThreadPoolExecutor(1) as pool:
+            stopped = pool.submit(one.write_sync, stop)
+            assert locked.wait(10)
+            # the rest of what it had is there at once, when its time has run out
+            assert until(lambda: b.step() >= set(ROLES))
+            assert until(lambda: b.step() == {SUBMIT, *ROLES}), "what its open transaction holds too"
+            wake.set()
+            with pytest.raises(TideError):
+                stopped.result(10)
+
+
+def until(ask: Callable[[], bool], seconds: float = 10.0) -> bool:
+    end = time.monotonic() + seconds
+    while not ask():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True

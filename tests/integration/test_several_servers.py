@@ -23,7 +23,7 @@ from tidegrid.domain.errors import TideError
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(180)]
 LEASE = 2.0
-SLACK = 6.0  # beyond the lease, for a busy machine; what it took is printed
+SLACK = 20.0  # beyond the lease, for a busy machine; what it took is printed
 POINTS = ("submit", "unspool", "transaction")
 
 
@@ -75,7 +75,7 @@ def test_one_that_was_stopped_changes_nothing_when_it_wakes_up(fleet: Fleet) -> 
     """Stopped at a random moment, before a submission leaves, before permits are given, and in the middle of a transaction."""
     a, b = fleet.start("a", "b")
     within(30, lambda: fleet.shared(a, b), "the roles are shared evenly")
-    stream = fleet.stream(b, 120)
+    stream = fleet.stream(b, 200)
     faults = {}
     for point in ("anywhere", *POINTS):
         within(30, lambda: fleet.shared(a, b), "the roles are shared evenly")
@@ -84,7 +84,7 @@ def test_one_that_was_stopped_changes_nothing_when_it_wakes_up(fleet: Fleet) -> 
             a.send(STOP)
         else:
             (a.control / f"stop-at-{point}").touch()
-            for _ in range(20):
+            for _ in range(45):  # whether its clusters get the next job is for placement to say
                 stream.give(1)
                 time.sleep(0.2)
                 if a.stopped():

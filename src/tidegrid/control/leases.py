@@ -143,6 +143,10 @@ class Leases:
             if got is not None:
                 leases.save(conn, got, now)
                 taken.append(got)
+        out = {x.role: x.holder for x in rows if not x.held(now) and x.holder not in ("", me)}
+        dead = {out[role] for role in want if role in out} if len(taken) < len(want) else set()
+        if dead and (ended := leases.evict(conn, dead, length)):
+            log.warning("leases.evicted", servers=sorted(dead), transactions=ended)
         others = [x.expires_at for x in rows if x.held(now) and x.holder != me]
         return Step(
             kept=frozenset(kept),

@@ -67,13 +67,18 @@ def reader_engine(url: URL, size: int) -> Engine:
     return engine
 
 
+def shown_as(name: str) -> str:
+    """How PostgreSQL shows the connections of a server."""
+    return f"tidegrid {name}".strip()[:63]
+
+
 def _postgres_args(options: str = "", name: str = "") -> dict[str, Any]:
     return {
         "connect_timeout": 10,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
-        "application_name": f"tidegrid {name}".strip()[:63],
+        "application_name": shown_as(name),
         "options": f"-c timezone=UTC {options}".strip(),
     }
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, select, text, update
 
 from tidegrid.domain.lease import Lease, Server
 from tidegrid.store import upsert
+from tidegrid.store.connect import shown_as
 from tidegrid.store.schema import leases, servers
 
 Row = Mapping[Any, Any]
@@ -72,6 +73,19 @@ def forfeit(conn: Connection, server: str = "") -> None:
     conn.execute(query.values(expires_at=0))
     query = update(servers).where(servers.c.name == server) if server else update(servers)
     conn.execute(query.values(expires_at=0))
+
+
+def evict(conn: Connection, names: Iterable[str], idle_us: int) -> int:
+    """End transactions of these servers in which nothing was said for so long; how many. PostgreSQL does it by itself after
+    `idle_s`, but its timer was seen not to fire, and a pooler between may not pass the setting on."""
+    if conn.dialect.name != "postgresql":
+        return 0
+    query = text(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user "
+        "AND state LIKE 'idle in transaction%' AND application_name = ANY(:names) "
+        "AND clock_timestamp() - state_change > make_interval(secs => :idle_s)"
+    )
+    return int(conn.execute(query, {"names": [shown_as(n) for n in names], "idle_s": idle_us / 1e6}).scalar_one())
 
 
 def running(conn: Connection) -> frozenset[str]:
