@@ -105,6 +105,8 @@ def _one(
             kind = "charged_to_the_last_sign_of_life"
         elif not ran or worked:
             v.bad("overbilled", f"{name}: {c}; the cluster has {[(r['started_us'], r['ended_us'], r['reason']) for r in told]}")
+        elif not c["estimated"] and any(k == key[0] and c["start"] - CLOCK_US <= at <= c["end"] + FORGETS_US for k, at in killed):
+            kind = "its_record_was_overwritten"  # by a controller that forgot the run: its clock is compared
         elif not c["estimated"]:
             v.bad("usage_differs", f"{name}: no record of it, and charged as if there were: {c}")
         else:

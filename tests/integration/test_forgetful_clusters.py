@@ -94,12 +94,18 @@ def test_a_server_that_starts_anew_finds_what_outlived(bench: Bench) -> None:
     assert site.cancelled
 
 
-def test_cancelled_by_its_cluster_as_it_began_is_no_wish_of_anybody(bench: Bench) -> None:
+def test_cancelled_by_its_cluster_while_it_runs_is_no_wish_of_anybody(bench: Bench) -> None:
     job, id_ = started(bench, restartable=True)
     at = bench.clock.at // SECOND * SECOND
     bench.sites["north"].ends(id_, at, at + SECOND, Reason.CANCELLED, 0)
     bench.tick()
     assert bench.job(job)["state"] == "pending"
+    job, id_ = started(bench)
+    at = bench.clock.at // SECOND * SECOND
+    bench.sites["north"].ends(id_, at, at + 60 * SECOND, Reason.CANCELLED, 0)  # nor later
+    bench.tick()
+    assert bench.attempt(id_).attempt.reason is Reason.NODE_FAIL
+    assert "its site cancelled it" in bench.job(job)["reason"] and len(bench.usage(job)) == 1
     job, id_ = started(bench)
     bench.wish(job, cancel_wanted=True)
     at = bench.clock.at // SECOND * SECOND

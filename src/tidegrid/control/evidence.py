@@ -13,6 +13,7 @@ from tidegrid.control import health, metering, runtimes
 from tidegrid.control.context import Context
 from tidegrid.domain.attempt import (
     NEVER_STARTED,
+    PROLOGUE_BOUND_US,
     STRENGTH,
     Attempt,
     Ended,
@@ -22,6 +23,7 @@ from tidegrid.domain.attempt import (
     RefusedBySite,
     State,
     Witness,
+    heard,
     narrow,
     step,
 )
@@ -31,7 +33,7 @@ from tidegrid.store import attempts, events, jobs
 from tidegrid.store.attempts import Stored
 
 ROUNDS = 4  # times `max_refusals`: what no list of excluded places has ended by then is ended
-AT_ONCE_US = 2_000_000  # nobody cancels a job so soon after it began
+BY_ITS_SITE = "its site cancelled it, and nobody here asked for that"
 
 
 @dataclass
@@ -49,7 +51,9 @@ class Batch:
         before = after = stored.attempt
         for ev in evidence:
             if isinstance(ev, Ended):
-                ev = _by_the_site(stored, after, ev)
+                said, ev = ev, _by_the_site(stored, after, ev)
+                if ev is not said and after.live:
+                    after = replace(after, detail=BY_ITS_SITE)
                 after = self._late_end(stored, after, ev)
             result = step(after, ev)
             after = result.attempt
@@ -263,13 +267,14 @@ def _say(task: int, reason: Reason, e: Execution | None, array: bool) -> str:
 
 
 def _by_the_site(stored: Stored, a: Attempt, ev: Ended) -> Ended:
-    """A run that nobody here wanted to end, cancelled as it began, was ended by its cluster: nodes that remember an id which a killed
-    controller gives out again refuse one part of a job, and it takes back the rest."""
+    """A run that nobody here wanted to end was ended by its cluster: its people cancelled it, or nodes that remember an id which a
+    killed controller gives out again refused one part of a job, and it took back the rest. What never began is not of these."""
     e = a.execution(ev.task, ev.restart)
-    at_once = ev.started_at is not None and ev.ended_at - ev.started_at <= AT_ONCE_US
-    if ev.reason is Reason.CANCELLED and at_once and e is not None and e.marked and not stored.row["cancel_wanted"]:
-        return replace(ev, reason=Reason.NODE_FAIL)
-    return ev
+    if ev.reason is not Reason.CANCELLED or ev.started_at is None or stored.row["cancel_wanted"] or e is None:
+        return ev
+    given_back = e.exit_code is not None  # by us, because its application had ended
+    began = heard(e) or ev.ended_at - ev.started_at > PROLOGUE_BOUND_US
+    return replace(ev, reason=Reason.NODE_FAIL) if began and not given_back else ev
 
 
 def _rewritten(e: Execution, ev: Ended) -> bool:

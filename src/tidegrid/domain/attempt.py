@@ -507,7 +507,7 @@ def _never_launched(e: Execution, ev: Ended) -> bool:
     A controller that lost its memory gives ids out again; nodes that remember such an id refuse it."""
     return (
         ev.reason is Reason.CANCELLED
-        and not _heard(e)
+        and not heard(e)
         and ev.started_at is not None
         and ev.ended_at - ev.started_at <= PROLOGUE_BOUND_US
     )
@@ -519,12 +519,12 @@ def unsettled(a: Attempt, ev: Ended) -> bool:
     if ev.reason is not Reason.CANCELLED or ev.restart or ev.task not in expand(a.tasks):
         return False
     e = a.execution(ev.task) or Execution(ev.task)
-    if e.ended or e.gave_up or _heard(e):
+    if e.ended or e.gave_up or heard(e):
         return False
     return ev.started_at is None or ev.ended_at - ev.started_at <= PROLOGUE_BOUND_US
 
 
-def _heard(e: Execution) -> bool:
+def heard(e: Execution) -> bool:
     """Whether its prologue or its application ever gave a sign."""
     return e.marked or e.permitted or bool(e.nonce) or e.app_exit is not None
 
