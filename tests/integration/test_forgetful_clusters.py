@@ -94,18 +94,21 @@ def test_a_server_that_starts_anew_finds_what_outlived(bench: Bench) -> None:
     assert site.cancelled
 
 
-def test_cancelled_by_its_cluster_while_it_runs_is_no_wish_of_anybody(bench: Bench) -> None:
-    job, id_ = started(bench, restartable=True)
-    at = bench.clock.at // SECOND * SECOND
-    bench.sites["north"].ends(id_, at, at + SECOND, Reason.CANCELLED, 0)
-    bench.tick()
-    assert bench.job(job)["state"] == "pending"
+def test_cancelled_by_its_cluster_after_a_while_it_says_so(bench: Bench) -> None:
     job, id_ = started(bench)
     at = bench.clock.at // SECOND * SECOND
     bench.sites["north"].ends(id_, at, at + 60 * SECOND, Reason.CANCELLED, 0)  # nor later
     bench.tick()
     assert bench.attempt(id_).attempt.reason is Reason.NODE_FAIL
     assert "its site cancelled it" in bench.job(job)["reason"] and len(bench.usage(job)) == 1
+
+
+def test_cancelled_by_its_cluster_while_it_runs_is_no_wish_of_anybody(bench: Bench) -> None:
+    job, id_ = started(bench, restartable=True)
+    at = bench.clock.at // SECOND * SECOND
+    bench.sites["north"].ends(id_, at, at + SECOND, Reason.CANCELLED, 0)
+    bench.tick()
+    assert bench.job(job)["state"] == "pending"
     job, id_ = started(bench)
     bench.wish(job, cancel_wanted=True)
     at = bench.clock.at // SECOND * SECOND
@@ -145,6 +148,25 @@ def test_cancelled_by_its_cluster_and_started_all_the_same_it_runs_on(bench: Ben
     site.ends(id_, at, at + 3 * SECOND)
     bench.tick()
     assert bench.attempt(id_).attempt.reason is Reason.OK and len(bench.usage(job)) == 1
+    bench.books()
+
+
+def test_cancelled_in_its_prologue_it_is_placed_anew_once_no_node_can_run_it(bench: Bench) -> None:
+    """It holds its fence, and left no mark: its application has not begun."""
+    job = bench.submit()
+    (id_,) = bench.place()
+    site, at = bench.sites["north"], bench.clock.at
+    site.starts(id_, at)
+    bench.tick()
+    site.files.fences[bench.attempt(id_).row["directory"], 0] = "1:nonce0"
+    site.ends(id_, at, at, Reason.CANCELLED)
+    for _ in range(20):
+        bench.tick()
+    assert bench.attempt(id_).attempt.live, "its process may live"
+    site.all_told = True
+    bench.tick()
+    assert bench.attempt(id_).attempt.reason is Reason.REFUSED and not bench.parts(job)[0]["done"]
+    assert bench.usage(job) == []
     bench.books()
 
 

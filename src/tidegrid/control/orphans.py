@@ -58,11 +58,15 @@ class Sightings:
 def ends(a: Attempt, sightings: Sightings, now: int) -> list[Ended]:
     """An end for each execution of an attempt that no node can still run: of its node, for that is where it was lost.
 
-    It is billed provisionally to its last sign of life: its listing, or its own mark where it was never listed.
+    It is billed provisionally to its last sign of life: its listing, or its own mark where it was never listed. What left no mark
+    has not begun, for the mark comes first, and stays until it was seen.
     """
     found = []
     for e in a.executions:
         if e.ended or e.gave_up or e.app_exit is not None:
+            continue
+        if not (e.marked or e.permitted):
+            found.append(Ended(e.task, e.restart, e.native_id, Reason.NODE_FAIL, None, None, now, Witness.PROVISIONAL))
             continue
         life = max(t for t in (sightings.last.get(a.id), e.started_at, 0) if t is not None)
         end = min(life, now) if life else now
