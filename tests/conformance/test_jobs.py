@@ -116,7 +116,7 @@ async def test_a_job_killed_by_a_signal_failed_with_128_and_its_number(
 async def test_a_job_past_its_wall_time_is_asked_to_end_then_killed(
     site: Any, connector: Any, watch: Watcher
 ) -> None:
-    polite = await site.stage("trap 'sleep 1; echo bye; exit 9' TERM; while :; do sleep 1; done", wall_s=1)
+    polite = await site.stage("trap 'sleep 0.3; echo bye; exit 9' TERM; while :; do sleep 1; done", wall_s=1)
     stubborn = await site.stage("trap '' TERM; sleep 180; sleep 180", wall_s=1)
     for request in (polite, stubborn):
         await connector.submit(request)
