@@ -73,12 +73,12 @@ class Usual:
     """The shapes that are usually asked for and how often each was. Those without GPUs weigh nothing: to them every GPU is a fragment anywhere."""
 
     counts: Mapping[Shape, int]
-    _rows: tuple[Ints, Ints, Floats, Ints, Ints] = field(init=False, repr=False, compare=False)
+    _rows: tuple[Ints, NDArray[np.int32], Floats, NDArray[np.intp], Ints] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         kept = sorted((-count, shape) for shape, count in self.counts.items() if shape.need[2] > 0 and count > 0)[:USUAL]
         need = np.array([shape.need for _, shape in kept], np.int64).reshape(len(kept), 3)
-        parts, which = np.unique(np.array([shape.part for _, shape in kept], np.int64), return_inverse=True)
+        parts, which = np.unique(np.array([shape.part for _, shape in kept], np.int32), return_inverse=True)
         picky = np.array([i for i, (_, shape) in enumerate(kept) if shape.models], np.int64)
         object.__setattr__(self, "_rows", (need, parts, np.array([-float(c) for c, _ in kept]), which, picky))
         object.__setattr__(self, "counts", {shape: -c for c, shape in kept})
@@ -88,17 +88,21 @@ class Usual:
         need, parts, counts, which, picky = self._rows
         if not len(counts):
             return np.zeros(len(nodes.room))
-        devices = nodes.devices[:, :, None]
-        able = devices >= parts  # [n, g, part]
-        usable = np.where(able, devices, 0).sum(axis=1)[:, which]
-        fits = able.sum(axis=1)[:, which] >= need[:, 2]
-        fits &= (nodes.room[:, :1] >= need[:, 0]) & (nodes.room[:, 1:] >= need[:, 1])
+        devices = np.ascontiguousarray(nodes.devices.T, np.int32)  # [g, n]: nodes come last, where arrays are long
+        able, usable = np.zeros((2, len(parts), len(nodes.room)), np.int32)
+        for device in devices:
+            enough = device >= parts[:, None]
+            able += enough
+            usable += enough * device
+        fits = able[which] >= need[:, 2:]  # [shape, n]
+        fits &= nodes.room[:, 0] >= need[:, :1]
+        fits &= nodes.room[:, 1] >= need[:, 1:2]
         if len(picky):
             shapes = list(self.counts)
             for i in picky:
-                fits[:, i] &= np.isin(nodes.model, shapes[i].models)
-        total: Floats = nodes.devices.sum(axis=1) * float(counts.sum())
-        return total - np.where(fits, usable, 0).astype(np.float64) @ counts
+                fits[i] &= np.isin(nodes.model, shapes[i].models)
+        total: Floats = devices.sum(axis=0) * float(counts.sum())
+        return total - counts @ (usable[which] * fits).astype(np.float64)
 
 
 class _Options(NamedTuple):
