@@ -26,7 +26,7 @@ Bools = NDArray[np.bool_]
 Need = tuple[int, int, int]  # cores, MiB, GPUs
 
 WHOLE = 1000
-USUAL = 32  # of the shapes asked for, how many are looked at: the most frequent
+USUAL = 64  # of the shapes asked for, how many are looked at: the most frequent
 
 
 class Shape(NamedTuple):
