@@ -154,7 +154,7 @@ def told(runs: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]
             "deviation": round(statistics.stdev(p), 3) if len(p) > 1 else 0.0,
             "turned_away": round(statistics.fmean(run[name]["turned_away"] for run in runs), 1),
             "ms_a_decision": round(statistics.median(run[name]["ms_a_decision"] for run in runs), 3),
-            "fewer_by_ours_percent": round(100 * (1 - best / statistics.fmean(p)), 1),
+            "fewer_by_ours_percent": round(100 * (1 - best / statistics.fmean(p)), 1) if any(p) else 0.0,
         }
         for name, p in percent.items()
     }  # fmt: skip
