@@ -158,6 +158,37 @@ def test_fragments_do_not_starve_the_task_in_front() -> None:
     assert placed == ["short"]  # it ends before node 0 is free for `big`; `long` would not
 
 
+def with_gpus() -> Partition:
+    """Two nodes of 16 cores and four GPUs, two GPUs free on each: with eight cores on the first, twelve on the second."""
+    p = partition(cores=16, gpus=4)
+    p.adopt("held 0", 0, (8, 10, 2), 1_000, (), (0, 1))
+    p.adopt("held 1", 1, (4, 10, 2), 1_000, (), (0, 1))
+    return p
+
+
+def test_gpus_are_not_stranded_behind_too_few_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = [("cores", (8, 10, 0), 10), *((f"usual {i}", (4, 10, 1), 10) for i in range(3))]
+    placed = dict(with_gpus().choose(0, queue))
+    assert placed["cores"].node == 1 and [*placed] == ["cores", "usual 0", "usual 1", "usual 2"]
+    monkeypatch.setattr(Partition, "_node", Partition._first_fit)
+    assert {k: v.node for k, v in with_gpus().choose(0, queue)} == {"cores": 0, "usual 0": 1, "usual 1": 1}
+
+
+def test_the_same_tasks_are_given_the_same_nodes() -> None:
+    queue = [(f"t{i}", (1 + i % 3, 10, i % 3), 10 + i) for i in range(8)]
+    first, second = (dict(with_gpus().choose(0, queue)) for _ in range(2))
+    assert first == second and len(first) > 3
+
+
+def test_where_there_are_gpus_too_the_node_that_is_kept_for_the_front_stays_kept() -> None:
+    p = partition(gpus=1)
+    p.choose(0, [("a", (2, 10, 0), 10), ("b", (3, 10, 0), 100)])
+    nodes = {k: v.node for k, v in p.held.items()}
+    assert nodes == {"a": 0, "b": 1}
+    placed = [k for k, _ in p.choose(0, [("big", (3, 10, 0), 50), ("long", (2, 10, 0), 50), ("short", (2, 10, 0), 5)])]
+    assert placed == ["short"]
+
+
 def test_adopted_tasks_hold_what_they_were_given() -> None:
     p = partition(cpus=tuple(range(8)))
     p.adopt("a", 1, (2, 100, 0), 50, (5, 6), ())

@@ -1,22 +1,25 @@
 """What a partition has, who holds it, and which waiting tasks start now.
 
-The queue itself is `scheduling.queue.start_now` over the partition as one pool; here its choice is fitted onto nodes, first fit.
-A task that the pool could hold and no node can (fragments) keeps the node that frees up first for itself: tasks behind it may use
+The queue itself is `scheduling.queue.start_now` over the partition as one pool; here its choice is fitted onto nodes: first fit, and
+where there are GPUs as `scheduling.gpus` chooses, so that those left over suit what was lately asked for. A task that the pool could hold and no node can (fragments) keeps the node that frees up first for itself: tasks behind it may use
 that node only if they end before.
 """
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from tidegrid.connectors.embedded.config import PartitionConfig
+from tidegrid.scheduling.gpus import Nodes, Shape, Usual, choose
 from tidegrid.scheduling.queue import start_now
 
 Need = tuple[int, int, int]  # cores, MiB, GPUs
 ROUNDS = 8  # how often the pool is asked again without the tasks that no node could hold
+LATELY = 512  # how many of the last tasks tell what is usually asked for, where there are GPUs
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Partition:
     policy: str
     held: dict[Hashable, Place] = field(default_factory=dict)
     _since: dict[Hashable, int] = field(default_factory=dict)  # when each waiting task was first seen
+    _asked: deque[Need] = field(default_factory=lambda: deque(maxlen=LATELY))
 
     def __post_init__(self) -> None:
         c = self.config
@@ -67,13 +71,14 @@ class Partition:
         """Start what may start of `queue`, rows (key, need, wall_s) in queue order; allocates and returns the places."""
         placed: list[tuple[Hashable, Place]] = []
         waiting = list(queue)
+        self._asked.extend(need for key, need, _ in queue if key not in self._since)
         self._since = {key: self._since.get(key, now_s) for key, _, _ in queue}
         barred, until = -1, 0
         for _ in range(ROUNDS):
             misfits = set()
             for row in self._chosen(now_s, waiting):
                 key, need, wall_s = waiting[row]
-                node = self._first_fit(need, barred if now_s + wall_s > until else -1)
+                node = self._node(need, barred if now_s + wall_s > until else -1)
                 if node is not None:
                     placed.append((key, self._take(key, node, need, now_s + wall_s)))
                     continue
@@ -117,6 +122,7 @@ class Partition:
             n.slots = [s for s in n.slots if not self.config.cpus or self.config.cpus[base + s] not in cpus]
             n.gpus = [g for g in n.gpus if g not in gpus]
         self.held[key] = Place(node, need, ends_s, tuple(cpus), tuple(gpus))
+        self._asked.append(need)
 
     def release(self, key: Hashable) -> None:
         place = self.held.pop(key, None)
@@ -130,6 +136,14 @@ class Partition:
             own = self.config.cpus[base : base + self.config.cores]
             n.slots = sorted({*n.slots, *(own.index(c) for c in place.cpus if c in own)})
         n.gpus = sorted({*n.gpus, *place.gpus})
+
+    def _node(self, need: Need, barred: int) -> int | None:
+        if not self.config.gpus:
+            return self._first_fit(need, barred)
+        free = Nodes.whole(np.array([n.free for n in self._nodes], np.int64))
+        usual = Usual(Counter(Shape(asked) for asked in self._asked))
+        seats = choose(free, [Shape(need)], usual, closed=(barred,))
+        return seats[0].node if seats else None
 
     def _first_fit(self, need: Need, barred: int) -> int | None:
         for i, n in enumerate(self._nodes):
