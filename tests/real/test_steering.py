@@ -85,7 +85,12 @@ def test_an_operator_turns_it_on_and_off(slurm: Testbed, tmp_path: Path) -> None
             assert set(queue(bed).values()) == {3}, "a look changes nothing"
             await p.steer(boss, "alpha", mode="on", partitions=["cpu"], bound=1000)
             await until(lambda: steered(net), timeout=30)
-            assert (await p.steering(boss, "alpha"))["last"]["cpu"]["waiting"] == 4
+
+            async def told() -> bool:  # said after it was done
+                last = (await p.steering(boss, "alpha"))["last"]
+                return "cpu" in last and last["cpu"]["waiting"] == 4
+
+            await until(told, timeout=30)
             state = await p.steer(boss, "alpha", mode="off", partitions=["cpu"], bound=1000)
             assert state["mode"] == "off" and set(queue(bed).values()) == {3} and list(queue(bed)) == ids
             await asyncio.sleep(3)
