@@ -75,11 +75,15 @@ def best_fit(nodes: Nodes, shape: Shape) -> Seat | None:
     return seats[0] if seats else None
 
 
+def _able(nodes: Nodes, shape: Shape) -> tuple[Any, Any]:
+    """Which GPUs of which node have enough for the shape, and the nodes that can hold it."""
+    able = nodes.devices >= shape.part
+    return able, np.flatnonzero((nodes.room >= shape.need[:2]).all(axis=1) & (able.sum(axis=1) >= shape.need[2]))
+
+
 def weighed(nodes: Nodes, shape: Shape) -> Seat | None:
     """Best fit as the paper's baseline weighs it: what is free of the largest node's cores and GPUs, half each; the tightest GPU of the node."""
-    able = nodes.devices >= shape.part
-    fits = (nodes.room >= shape.need[:2]).all(axis=1) & (able.sum(axis=1) >= shape.need[2])
-    rows = np.flatnonzero(fits)
+    able, rows = _able(nodes, shape)
     if not len(rows):
         return None
     node = int(rows[np.argmin(nodes.room[rows, 0] / 128_000 + nodes.devices[rows].sum(axis=1) / (8 * WHOLE))])
@@ -91,9 +95,7 @@ def anywhere(pick: Callable[[int], int]) -> Way:
     """A node that `pick` says of those that can, and its first GPUs that can."""
 
     def way(nodes: Nodes, shape: Shape) -> Seat | None:
-        able = nodes.devices >= shape.part
-        fits = (nodes.room >= shape.need[:2]).all(axis=1) & (able.sum(axis=1) >= shape.need[2])
-        rows = np.flatnonzero(fits)
+        able, rows = _able(nodes, shape)
         if not len(rows):
             return None
         node = int(rows[pick(len(rows))])
