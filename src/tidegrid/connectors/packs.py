@@ -7,8 +7,9 @@ write changes: what has another time or mode was touched, and is not used again.
 from __future__ import annotations
 
 import asyncio
+import io
 import tarfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 MTIME = 978_307_200  # 2001-01-01, of every content in a cache
 MODE = 0o400
@@ -86,6 +87,17 @@ def links(files: Iterable[tuple[str, str]]) -> bytes:
         info.type, info.linkname = tarfile.LNKTYPE, target
         out += _bytes(info)
     return bytes(out + END)
+
+
+def unpacked(data: bytes, named: Mapping[str, str]) -> dict[str, bytes]:
+    """The regular files of a tar, under what their names in it stand for."""
+    found: dict[str, bytes] = {}
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
+        for info in tar:
+            file = tar.extractfile(info) if info.isreg() else None
+            if file is not None and info.name in named:
+                found[named[info.name]] = file.read()
+    return found
 
 
 def _read(local: str, offset: int, limit: int) -> bytes:

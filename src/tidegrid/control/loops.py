@@ -93,13 +93,14 @@ class Loops:
         def pause() -> float:
             return min(SLOWEST, self.ctx.settings.tick * float(2 ** min(contact.failures, 6)))
 
-        async def once() -> None:
+        async def once() -> bool:
             nonlocal inherited
             if not inherited:
                 await self.ctx.write(lambda c: self._inherit(c, name))
                 inherited = True
             await self.submitter.pick_up(name, held)
             await reconciler.tick()
+            return await reconciler.pause(pause())
 
         self._spawn(held.role, held, once, wake, pause)
 

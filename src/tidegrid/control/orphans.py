@@ -7,7 +7,7 @@ which nothing runs until its wall time is over.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tidegrid.connectors.contract import Listed
@@ -25,6 +25,7 @@ class Sightings:
     missing: dict[int, int] = field(default_factory=dict)
     done: dict[int, int] = field(default_factory=dict)  # since when something of it is known to have said that it ended
     bare: dict[tuple[int, int], int] = field(default_factory=dict)  # attempt, task: since when it runs there, and shows no mark
+    early: set[tuple[int, int]] = field(default_factory=set)  # whose marks were seen before anybody said that they run
 
     def seen(self, attempt: int, at: int) -> None:
         self.last[attempt] = at
@@ -44,15 +45,28 @@ class Sightings:
         for key in self.bare.keys() - running:
             del self.bare[key]
         for key in running:
-            self.bare.setdefault(key, at)
-        for key in marked & self.bare.keys():
-            self.bare[key] = NEVER
+            self.bare.setdefault(key, NEVER if key in self.early else at)
+        self.early -= running
+        self.heard(marked)
         return {key[0] for key, since in self.bare.items() if at - since >= patience}
+
+    def heard(self, marked: Iterable[tuple[int, int]]) -> None:
+        """Tasks whose mark was seen."""
+        for key in marked:
+            if key in self.bare:
+                self.bare[key] = NEVER
+            else:
+                self.early.add(key)
+
+    def starting(self, at: int, patience: int) -> bool:
+        """Whether a task is said to run, not for long yet, and has shown no mark."""
+        return any(at - since < patience for since in self.bare.values() if since != NEVER)
 
     def prune(self, live: set[int]) -> None:
         for table in (self.last, self.missing, self.done):
             for attempt in table.keys() - live:
                 del table[attempt]
+        self.early = {key for key in self.early if key[0] in live}
 
 
 def ends(a: Attempt, sightings: Sightings, now: int) -> list[Ended]:

@@ -1,6 +1,9 @@
 """One cluster, one tick: ask once, commit what the answer means, then act on what was committed.
 
-observe -> list the spool -> one transaction -> permits, cancels, fences -> lease
+observe -> list the spool -> marks become permits -> one transaction -> cancels, fences -> lease
+
+Marks come first, for each is a job that waits for its permit; while jobs are starting, they are also looked for between two answers
+of the controller.
 """
 
 from __future__ import annotations
@@ -8,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection
@@ -48,7 +52,11 @@ from tidegrid.store import attempts, clusters, events
 from tidegrid.store.attempts import Stored
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 CANCEL_AGAIN = 5 * SECOND
+MOVING_S = 5.0  # after something started or ended, what waits may start
+LOOK_S = 0.1  # between two looks at the marks of what is starting
+STARTING = 30 * SECOND  # how long after its cluster called it running a job's mark is looked for so often
 
 
 def native_name(attempt_id: int) -> str:
@@ -68,7 +76,6 @@ def attempt_of(name: str) -> int | None:
 class Actions:
     """What a committed tick still has to do at the site."""
 
-    permits: list[tuple[str, int, int, int]] = field(default_factory=list)  # file, attempt, task, restart
     sweep: list[str] = field(default_factory=list)
     cancels: list[tuple[str, str, Sequence[int]]] = field(default_factory=list)  # name, native id, tasks (none: all)
     doubts: list[tuple[int, str, tuple[int, ...]]] = field(default_factory=list)  # attempt, directory, tasks
@@ -94,6 +101,9 @@ class Contact:
     loads: tuple[NodeLoad, ...] = ()
     sightings: Sightings = field(default_factory=Sightings)
     stuck: dict[int, tuple[str, str, float]] = field(default_factory=dict)  # attempt -> code, the site's word, since
+    starting: bool = False  # something runs there whose mark is still to come, or may soon run
+    running: frozenset[tuple[str, int]] = frozenset()  # names and tasks, at the last answer
+    changed: float = 0.0  # when that was last another, monotonic
 
 
 class Reconciler:
@@ -111,25 +121,96 @@ class Reconciler:
         cursor = await ctx.store.read(lambda c: clusters.get(c, self.cluster)["cursor"])
         try:
             async with asyncio.timeout(ctx.settings.call):
-                seen = await self.connector.observe(cursor)
+                seen = await self._meanwhile(self.connector.observe(cursor))
                 spool = await self.connector.files.spool()
         except (SiteUnsure, SiteRefused, TimeoutError, OSError) as e:
             contact.failures += 1
             await failover.check(ctx, self.cluster, self.peers, str(e) or type(e).__name__)
             return False
+        spool = await self._granted(spool)
         given = list(contact.given)
         actions = await ctx.write(lambda c: self._commit(c, seen, spool, began, given))
-        contact.given = []
+        del contact.given[: len(given)]
         contact.failures, contact.answered = 0, True
         contact.last_answer = asyncio.get_running_loop().time()
         contact.loads, contact.old_marks = seen.loads, actions.over
         contact.stuck = _stuck(seen.jobs, contact)
+        contact.starting = self._starting(seen)
         if contact.silent:
             contact.silent = False
             log.info("cluster.back", cluster=self.cluster)
             ctx.wake("submit")
         await self._act(actions, seen)
         return True
+
+    async def pause(self, seconds: float) -> bool:
+        """Between two ticks, where something is starting; False where nothing is: then nothing was waited for."""
+        if not self.contact.starting:
+            return False
+        await self._meanwhile(asyncio.sleep(seconds))
+        return True
+
+    async def _meanwhile(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the work gives; meanwhile whatever starts at the cluster gets its permit."""
+        task = asyncio.create_task(work)
+        try:
+            while self.contact.starting:
+                done, _ = await asyncio.wait((task,), timeout=LOOK_S)
+                if done:
+                    break
+                await self._look()
+            return await task
+        finally:
+            task.cancel()
+
+    def _starting(self, seen: Observation) -> bool:
+        contact = self.contact
+        running = frozenset((j.name, t) for j in seen.jobs for t in j.running)
+        if running != contact.running:
+            contact.running, contact.changed = running, contact.last_answer
+        if contact.last_answer - contact.changed < MOVING_S and any(j.waiting for j in seen.jobs):
+            return True
+        return contact.sightings.starting(seen.site_time_us, STARTING)
+
+    async def _look(self) -> None:
+        """The spool alone."""
+        try:
+            async with asyncio.timeout(self.ctx.settings.call):
+                await self._granted(await self.connector.files.spool())
+        except (SiteUnsure, SiteRefused, TimeoutError, OSError):
+            self.contact.starting = False  # the tick finds out what it is
+
+    async def _granted(self, spool: list[SpoolEntry]) -> list[SpoolEntry]:
+        """Marks of live attempts are committed, then removed: the permit to start. The rest of the spool."""
+        marks = [e for e in spool if e.kind == "mark"]
+        if not marks:
+            return spool
+        permits = await self.ctx.write(lambda c: self._commit_marks(c, marks))
+        if permits:
+            try:
+                async with asyncio.timeout(self.ctx.settings.call):
+                    await self._one(self._permit(permits))
+            except (SiteUnsure, TimeoutError) as e:  # given again when it is next listed
+                log.info("site.action_failed", cluster=self.cluster, why=str(e) or type(e).__name__)
+        handled = {p[0] for p in permits}
+        return [e for e in spool if e.file not in handled]
+
+    async def _permit(self, permits: list[tuple[str, int, int, int]]) -> None:
+        removed = set(await self.connector.files.unspool([p[0] for p in permits]))
+        self.contact.given += [p[1:] for p in permits if p[0] in removed]
+
+    def _commit_marks(self, conn: Connection, marks: Sequence[SpoolEntry]) -> list[tuple[str, int, int, int]]:
+        """What may start now: (file, attempt, task, restart)."""
+        batch = Batch(conn, self.ctx, self.ctx.now())
+        told = _gather_spool(marks)
+        live = {}
+        for stored in attempts.by_ids(conn, sorted(told)):
+            if stored.attempt.live and stored.row["cluster"] == self.cluster:
+                live[stored.attempt.id] = batch.apply(stored, told[stored.attempt.id])
+        refresh(conn, self.ctx, batch.touched, batch.now)
+        self.contact.sightings.heard((i, e.task) for e in marks if (i := _id_of(e)) in live and i is not None)
+        permits = [(e.file, i, e.task, e.restart) for e in marks if (i := _id_of(e)) is not None and i in live]
+        return [p for p in permits if (e := live[p[1]].execution(p[2], p[3])) is not None and e.marked]
 
     # load -> decide -> commit -------------------------------------------------------------------------------------
 
@@ -315,7 +396,7 @@ class Reconciler:
         listed: dict[int, Listed],
         out: Actions,
     ) -> None:
-        """Committed marks of live attempts become permits. A mark of an attempt that is over is never removed while its
+        """What was read and is of no more use. A mark of an attempt that is over is never removed while its
         prologue may still wait for that: only once an answer later than its listing no longer holds the job."""
         over: set[str] = set()
         for entry in spool:
@@ -323,9 +404,7 @@ class Reconciler:
             if id_ is None:
                 continue
             if id_ in live:
-                if entry.kind == "mark":
-                    out.permits.append((entry.file, id_, entry.task, entry.restart))
-                else:
+                if entry.kind != "mark":  # one that is no permit yet stays
                     out.sweep.append(entry.file)
             elif id_ in listed:
                 continue
@@ -334,17 +413,6 @@ class Reconciler:
             else:
                 over.add(entry.file)
         out.over = over
-        if not out.permits:
-            return
-        # An attempt that ended or lost tasks in this very transaction gives no permit.
-        now_ = {s.attempt.id: s.attempt for s in attempts.by_ids(conn, sorted({p[1] for p in out.permits}))}
-        granted = []
-        for permit in out.permits:
-            a = now_[permit[1]]
-            e = a.execution(permit[2], permit[3])
-            if e is not None and e.marked and (a.live or (e.ended and e.source is Witness.ACCOUNTING)):
-                granted.append(permit)
-        out.permits = granted
 
     def _cluster_row(self, conn: Connection, row: clusters.Row, seen: Observation, now: int, out: Actions) -> None:
         cols: dict[str, object] = {}
@@ -381,8 +449,6 @@ class Reconciler:
         files = self.connector.files
         try:
             async with asyncio.timeout(self.ctx.settings.call):
-                if out.permits:
-                    await self._one(self._permit(out.permits))
                 if out.renew:
                     text = f"{out.renew} {out.expires_at // SECOND} {self.ctx.token}\n"
                     await self._one(files.write("lease", text.encode()))
@@ -406,10 +472,6 @@ class Reconciler:
             if isinstance(e, TimeoutError):
                 raise
             log.info("site.action_failed", cluster=self.cluster, why=str(e) or type(e).__name__)
-
-    async def _permit(self, permits: list[tuple[str, int, int, int]]) -> None:
-        removed = set(await self.connector.files.unspool([p[0] for p in permits]))
-        self.contact.given = [p[1:] for p in permits if p[0] in removed]
 
     async def _fence(self, attempt: int, directory: str, tasks: tuple[int, ...], refused: bool) -> None:
         """Race for the fences of an attempt that nobody knows of, or that its site says it cancelled."""
@@ -502,13 +564,20 @@ def _gather(
     out: dict[int, list[Evidence]] = {}
     for id_, task, restart in given:
         out.setdefault(id_, []).append(Permitted(task, restart))
+    for of, told in _gather_spool(spool).items():
+        out.setdefault(of, []).extend(told)
+    for record in seen.records:
+        owner = attempt_of(record.name)
+        if owner is not None:
+            out.setdefault(owner, []).append(record.event)
+    return out
+
+
+def _gather_spool(spool: Iterable[SpoolEntry]) -> dict[int, list[Evidence]]:
+    out: dict[int, list[Evidence]] = {}
     rank = {"mark": 0, "gaveup": 1, "end": 2}
     for entry in sorted(spool, key=lambda e: rank.get(e.kind, 3)):
         of, ev = _id_of(entry), _told(entry)
         if of is not None and ev is not None:
             out.setdefault(of, []).append(ev)
-    for record in seen.records:
-        owner = attempt_of(record.name)
-        if owner is not None:
-            out.setdefault(owner, []).append(record.event)
     return out

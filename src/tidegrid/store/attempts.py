@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, not_, or_, select, update
@@ -241,12 +242,17 @@ def _upsert(conn: Connection, org_id: int, attempt_id: int, execs: Sequence[Exec
         }
         for e in execs
     ]
-    dialect: Any = postgresql if conn.dialect.name == "postgresql" else sqlite
+    conn.execute(_upsert_executions(conn.dialect.name), rows)
+
+
+@cache
+def _upsert_executions(dialect_name: str) -> Any:
+    """Made once: making it costs as much as running it."""
+    dialect: Any = postgresql if dialect_name == "postgresql" else sqlite
     statement = dialect.insert(executions)
-    statement = statement.on_conflict_do_update(
+    return statement.on_conflict_do_update(
         index_elements=["attempt_id", "task", "restart"], set_={c: statement.excluded[c] for c in _EXEC_COLS}
     )
-    conn.execute(statement, rows)
 
 
 def update_row(conn: Connection, attempt_id: int, **cols: Any) -> None:

@@ -193,21 +193,24 @@ def _account_row(cells: list[str]) -> AccountRow | None:
 @dataclass(frozen=True, slots=True)
 class Sbatch:
     """Submit a script. directory: absolute, of the attempt, made and staged before; what was answered is kept in
-    `.sent/` there, so that a name that is sent again gets the first answer and is not submitted twice."""
+    `.sent/` there, so that a name that is sent again gets the first answer and is not submitted twice. work: make the job's working
+    directory too; many jobs may start at once, and then each process that they need not start themselves counts."""
 
     directory: str
     script: str
     options: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
     seconds: int = 20
+    work: bool = False
 
     @property
     def command(self) -> str:
         options = " ".join(shlex.quote(o) for o in self.options)
         return f"""cd {shlex.quote(self.directory)} 2>/dev/null || {{ echo 'the attempt has no directory' >&2; exit 90; }}
 [ -f {shlex.quote(self.script)} ] || {{ echo 'the batch script is not there' >&2; exit 91; }}
-mkdir -p log || exit 92
-if mkdir .sent 2>/dev/null; then
+log=; [ -d log ] || log=log
+work=; [ -d work ] || work={"work" if self.work else ""}
+if mkdir .sent $log $work 2>/dev/null; then
 {bounded(f"sbatch {options}", self.seconds)} >.sent/out 2>.sent/err
 echo $? >.sent/rc
 fi

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidegrid.connectors.contract import Claim, FileInfo, SiteRefused, SiteUnsure, SpoolEntry
 from tidegrid.connectors.globbing import matcher
+from tidegrid.connectors.packs import unpacked
 from tidegrid.connectors.slurm.sftp_cache import SftpCache
 from tidegrid.connectors.slurm.shell import Output, Shell
 from tidegrid.connectors.slurm.ssh import SshLink
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 CHUNK = 4 << 20  # asyncssh cuts it into blocks of the size that servers accept, many under way at once
 BODY_LIMIT = 4096
 AT_ONCE = 32
+_LEFT_OUT = ("No such file", "Permission denied", "Exiting with failure status due to previous errors")  # what tar says
 _SPOOLED = re.compile(r"^([0-9a-z]{1,32})\.(\d{1,9})\.(\d{1,9})\.(mark|gaveup|end)$")
 
 
@@ -78,46 +80,36 @@ class SftpFiles(SftpCache):
                 raise
 
     async def write_many(self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600) -> None:
-        """One command of the shell: a round trip instead of five a file."""
-        if any(b"\0" in data for data in files.values()):  # a here-document holds none
+        """One command of the shell: a round trip instead of five a file, and four processes in all."""
+        if any(b"\0" in data for data in files.values()):  # a word of the shell holds none
             await asyncio.gather(*(self.write(f"{directory}/{n}", d, mode=mode) for n, d in files.items()))
             return
-        at = shlex.quote(self._whole(directory))
-        steps, moves = [f"mkdir -p {at} && cd {at}"], []
-        names = []
-        for name, data in files.items():
-            temporary = f".{secrets.token_hex(8)}"
-            private = "" if mode == 0o600 else f" && chmod {mode:o} {temporary}"  # what the shell's umask gives
-            steps.append(f"head -c {len(data)} >{temporary}{private}")
-            moves.append(f"mv -f -T -- {temporary} {shlex.quote(name)}")
-            names.append(temporary)
-        steps.append(f"sync {' '.join(names)}")
-        stdin = b"".join(files.values()).decode("utf-8", "surrogateescape")
-        answer = await self._shell.run(" && ".join([*steps, *moves]), stdin, timeout=self._timeout_s)
+        temporary = f".{secrets.token_hex(8)}"
+        names = [f"{temporary}/{shlex.quote(name)}" for name in files]
+        at, all_ = shlex.quote(self._whole(directory)), " ".join(names)
+        texts = (shlex.quote(data.decode("utf-8", "surrogateescape")) for data in files.values())
+        steps = [f"mkdir -p {at}/{temporary} && cd {at}", *(f"printf %s {t} >{n}" for t, n in zip(texts, names, strict=True))]
+        if mode != 0o600:  # what the shell's umask gives
+            steps.append(f"chmod {mode:o} {all_}")
+        steps += [f"sync {all_}", f"mv -f -t . {all_}", f"rmdir {temporary}"]
+        answer = await self._shell.run(" && ".join(steps), timeout=self._timeout_s)
         if answer.rc != 0:
             said = answer.stderr.strip()[:300]
-            if "No space left" in said or "quota exceeded" in said.lower():
+            # a shell's own printf may say "I/O error" for any
+            if "No space left" in said or "quota exceeded" in said.lower() or ("I/O error" in said and await self._full()):
                 raise self._no_space(directory, said)
             raise SiteUnsure(f"{self._at(directory)}: {said}", silent=False)
 
     async def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
-        """One command of the shell. A file that shrinks while it is read is SiteUnsure: ask again."""
-        steps = [
-            f"if [ -f {w} ] && [ ! -L {w} ] && s=$(stat -c %s {w}); then echo $s; head -c $s {w}; echo .; else echo -; fi"
-            for w in (shlex.quote(self._whole(p)) for p in paths)
-        ]
-        answer = await self._shell.run("\n".join(steps), timeout=self._timeout_s)
-        data = answer.stdout.encode("utf-8", "surrogateescape")
-        found: dict[str, bytes] = {}
-        for path in paths:
-            size, newline, data = data.partition(b"\n")
-            if size == b"-":
-                continue
-            end = int(size) if size.isdigit() else -1
-            if not newline or end < 0 or data[end : end + 2] != b".\n":
-                raise SiteUnsure(f"{self._at(path)}: it changed while it was read", silent=False)
-            found[path], data = data[:end], data[end + 2 :]
-        return found
+        """One process. A file that changes while it is read is SiteUnsure: ask again."""
+        named = {f"./{'/'.join(p for p in path.split('/') if p not in ('', '.'))}": path for path in paths if self._whole(path)}
+        words = " ".join(map(shlex.quote, named))
+        command = f"tar -c -f - --format=gnu --no-recursion --hard-dereference -C {shlex.quote(self.root)} -- {words}"
+        answer = await self._shell.run(command, timeout=self._timeout_s)
+        told = [x for x in answer.stderr.splitlines() if not any(known in x for known in _LEFT_OUT)]
+        if answer.rc == 1 or told:
+            raise SiteUnsure(f"{self._at('')}: {' '.join(told)[:300] or 'a file changed while it was read'}", silent=False)
+        return unpacked(answer.stdout.encode("utf-8", "surrogateescape"), named)
 
     async def put(self, local: str, path: str, *, offset: int = 0) -> int:
         whole, size = self._whole(path), offset
