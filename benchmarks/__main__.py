@@ -19,7 +19,7 @@ from benchmarks.calibration import calibrate
 
 NAMES = ("placement", "store", "reconcile", "traces", "simulate", "network", "waits")
 REAL = ("slurm", "failover", "steering")  # on the test-bed
-LONG = ("prediction", "streams")  # minutes: asked for by name
+LONG = ("prediction", "streams", "large")  # minutes, or much memory: asked for by name
 LOGS = ("quality", "gpus")  # on the logs in TIDEGRID_TRACES; by name only, they take minutes
 ALL = (*NAMES, *REAL, *LONG, *LOGS)
 
