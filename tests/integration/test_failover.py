@@ -102,7 +102,7 @@ def test_when_every_cluster_is_silent_nothing_moves(tmp_path: Path) -> None:
         faults = Faulty()
         async with running(tmp_path / "home", wrap=faults, settings={"silent_after": 0.5}) as net:
             p = net.platform
-            fill = shell("sleep 3")
+            fill = shell("sleep 5")  # longer than a busy machine takes to send three jobs
             fill["resources"]["cores"] = 4
             for _ in range(2):
                 await p.submit(net.acme, {**fill, "constraints": {"any_of": ["north"]}}, None)
