@@ -45,8 +45,6 @@ from tidegrid.store.scope import Scope
 
 log = structlog.get_logger(__name__)
 _AWAY = (Refusal.UNHEALTHY, Refusal.DRAINED, Refusal.FAILING, Refusal.LICENCE)
-OLD_LOAD_S = 5.0
-LOAD_LOOKS = 30  # a second and a half
 Row = Any
 
 
@@ -81,7 +79,6 @@ class Submitter:
         rows = await ctx.store.read(lambda c: jobs.parts_to_place(c, ctx.now(), ctx.settings.place_at_once))
         if not rows:
             return 0
-        await self._fresh_loads()
         specs = [intake.spec_from(r) for r in rows]
         self.picture.software.learn((s.app, s.app_version) for s in specs)
         snapshot = self._snapshot = await self.picture.snapshot()
@@ -94,20 +91,6 @@ class Submitter:
         placing.add_done_callback(self._placed)
         # what is committed as ours to send has to be sent, also where placing is being given up this moment
         return await asyncio.shield(placing)
-
-    async def _fresh_loads(self) -> None:
-        """Where a cluster's load is a while old, another is asked for: hundreds of jobs may go by it at once, and what has ended
-        since would send them where it is full no more. A cluster that is slow to tell keeps nothing waiting for long."""
-        old = []
-        for name, contact in self.picture.contacts.items():
-            want = getattr(self.ctx.connectors.get(name), "want_load", None)
-            if want is not None and contact.answered and not contact.failures and want(OLD_LOAD_S):
-                old.append((contact, contact.loads))
-                self.ctx.wake(name)
-        for _ in range(LOAD_LOOKS):
-            if not any(contact.loads is was for contact, was in old):
-                break
-            await asyncio.sleep(0.05)
 
     def _placed(self, task: asyncio.Task[Any]) -> None:
         self._sending.pop(task)
