@@ -84,8 +84,8 @@ def test_one_that_was_stopped_changes_nothing_when_it_wakes_up(fleet: Fleet) -> 
             a.send(STOP)
         else:
             (a.control / f"stop-at-{point}").touch()
-            for _ in range(45):  # whether its clusters get the next job is for placement to say
-                stream.give(1)
+            for _ in range(45):
+                stream.give(1, *fleet.places(a))
                 time.sleep(0.2)
                 if a.stopped():
                     break

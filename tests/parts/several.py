@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,10 @@ class Fleet:
         now = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
         return dict(self.rows(f"SELECT role, holder FROM leases WHERE holder <> '' AND expires_at > {now}"))  # type: ignore[arg-type]
 
+    def places(self, server: Process) -> list[str]:
+        """The clusters that are its own now."""
+        return sorted(r.partition(":")[2] for r, who in self.holders().items() if who == server.called and ":" in r)
+
     def shared(self, *servers: Process) -> bool:
         """Whether all four roles are held, evenly, by these servers."""
         held = list(self.holders().values())
@@ -221,9 +225,12 @@ class Stream:
         self.submitter.start()
         self._next = 0
 
-    def give(self, count: int) -> None:
-        self.submitter.give(self.everything[self._next : self._next + count])
-        self._next += count
+    def give(self, count: int, *places: str) -> None:
+        """places: where they have to run, where that matters."""
+        upto = self._next + count
+        self.everything[self._next : upto] = [replace(w, ordered=places) for w in self.everything[self._next : upto]]
+        self.submitter.give(self.everything[self._next : upto])
+        self._next = upto
 
     def finish(self, timeout_s: float) -> None:
         """All given, all acknowledged, all ended."""
