@@ -4,9 +4,10 @@ One cluster of the test-bed (Debian's Slurm, 128 cores), reached over ssh by a `
 
 - plain: one `sbatch` after another in one shell loop (`--parsable`, output to a file each), then `squeue` until none is left.
 - network: one bulk submission by the SDK to the same partition, then the jobs' page until all have ended, their logs fetched, metered and billed.
+- unasked: the same with `movable: false`: the jobs wait for no permit of the server, and are lost where their cluster is.
 
-Ratios are network over plain: bulk_ratio of the seconds until all were accepted (the platform's word is durable then), end_to_end_ratio
-until all had ended. Also a reconcile tick with `--queue` jobs of the network's in the queue: seconds, and how often the controller was asked.
+Ratios are over plain: bulk_ratio of the seconds until all were accepted (the platform's word is durable then), end_to_end_ratio
+until all had ended, unasked_ratio the same of the unasked. Also a reconcile tick with `--queue` jobs of the network's in the queue: seconds, and how often the controller was asked.
 
     python -m benchmarks.slurm [--jobs 500] [--rounds 3] [--queue 5000] [--script "sleep 5"]
 """
@@ -91,9 +92,9 @@ def plain(bed: testbed.Testbed, jobs: int, out: Path, script_text: str) -> dict[
     return {"accepted_s": accepted, "ended_s": time.perf_counter() - began}
 
 
-def network(tide: Tide, jobs: int, script: str) -> dict[str, float]:
+def network(tide: Tide, jobs: int, script: str, *, movable: bool = True) -> dict[str, float]:
     body = {"app": "script", "params": {"script": script}, "resources": {"cores": 1, "memory_mib": 64, "wall_s": 300},
-            "constraints": {"any_of": [f"{CLUSTER}/cpu"]}}  # where the plain loop sends its own
+            "movable": movable, "constraints": {"any_of": [f"{CLUSTER}/cpu"]}}  # where the plain loop sends its own
     began = time.perf_counter()
     made = tide.submit_many([body] * jobs)
     accepted = time.perf_counter() - began
@@ -175,12 +176,13 @@ def measure(jobs: int, rounds: int, queue: int, script: str) -> dict[str, Any]:
         home = directory / "home"
         home.mkdir(mode=0o700)
         install_keys(bed, home)
-        ways: dict[str, list[dict[str, float]]] = {"plain": [], "network": []}
+        ways: dict[str, list[dict[str, float]]] = {"plain": [], "network": [], "unasked": []}
         with server(home, describe(bed, roots=directory / "roots")) as tide:
             network(tide, 20, "true")  # connections made, nothing cold
             for _ in range(rounds):
                 ways["plain"].append(plain(bed, jobs, directory / "plain", script))
                 ways["network"].append(network(tide, jobs, script))
+                ways["unasked"].append(network(tide, jobs, script, movable=False))
             assert tide.journal_check()["balanced"]
         ticks = asyncio.run(tick(bed, directory, queue)) if queue else {}
     finally:
@@ -191,8 +193,9 @@ def measure(jobs: int, rounds: int, queue: int, script: str) -> dict[str, Any]:
 
 def summary(ways: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     out: dict[str, Any] = {name: {k: [round(r[k], 3) for r in runs] for k in runs[0]} for name, runs in ways.items()}
-    for what, ratio in (("accepted_s", "bulk_ratio"), ("ended_s", "end_to_end_ratio")):
-        pairs = [n[what] / p[what] for p, n in zip(ways["plain"], ways["network"], strict=True)]
+    for way, what, ratio in (("network", "accepted_s", "bulk_ratio"), ("network", "ended_s", "end_to_end_ratio"),
+                             ("unasked", "ended_s", "unasked_ratio")):  # fmt: skip
+        pairs = [n[what] / p[what] for p, n in zip(ways["plain"], ways[way], strict=True)]
         out[ratio] = {
             "median": round(statistics.median(pairs), 3),
             "least": round(min(pairs), 3),
