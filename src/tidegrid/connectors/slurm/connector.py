@@ -34,6 +34,7 @@ from tidegrid.scheduling.kernel.policy import POLICIES
 
 MICRO = 1_000_000
 DAY = 86_400
+WANTED_S = 2.0  # what waits longer for a load goes on with the old one
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,12 @@ class SlurmConnector:
         self._refreshing: asyncio.Task[None] | None = None
         self._failed = False
         self._prepared = False
+        self._wanted = False
+
+    def want_load(self, older: float) -> bool:
+        """Whether the load that was told last is older (s): then the next answer waits for a new one, a little."""
+        self._wanted = self._wanted or time.monotonic() - self._known_at >= older
+        return self._wanted
 
     async def observe(self, cursor: str) -> Observation:
         told = Cursor.parse(cursor)
@@ -220,12 +227,15 @@ class SlurmConnector:
 
     async def _refresh_when_due(self) -> None:
         """The first time this is waited for; later it goes on beside."""
-        due = time.monotonic() - self._known_at >= self.settings.load_every
+        wanted, self._wanted = self._wanted, False
+        due = wanted or not self._known_at or time.monotonic() - self._known_at >= self.settings.load_every
         if due and (self._refreshing is None or self._refreshing.done()):
             self._refreshing = asyncio.create_task(self._refresh())
             self._refreshing.add_done_callback(lambda t: t.cancelled() or t.exception())
         if self._refreshing is not None and (not self._known_at or not self.settings.load_every):
             await asyncio.shield(self._refreshing)
+        elif self._refreshing is not None and wanted:
+            await asyncio.wait((self._refreshing,), timeout=WANTED_S)
 
     async def _refresh(self) -> None:
         commands: list[Any] = [Config(), Sinfo(), Load()]
