@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ def jobs(tide: Tide, work: list[Work]) -> list[dict[str, Any]]:
         w = plan.get(job.name)
         if w is not None:
             found.add(w.token)
-            out.append({"token": w.token, "tasks": w.tasks, "restartable": w.restartable, "cores": w.cores, "seconds": w.seconds,
+            out.append({"token": w.token, "tasks": w.tasks, "restartable": w.restartable,
+                        "movable": w.movable, "cores": w.cores, "seconds": w.seconds,
                         "expect": "succeeded", "job": job.id, "state": str(job.state), "reason": job.reason,
                         "moved": job.moved, "attempts": _attempts(tide, job)})  # fmt: skip
     out += [{"token": t, "tasks": plan[t].tasks, "restartable": False, "job": None, "state": "not there"} for t in plan.keys() - found]
@@ -76,10 +77,14 @@ def write(
     work: list[Work],
     records: list[dict[str, Any]],
     outages: Sequence[dict[str, Any]] = (),
+    permits: Mapping[str, str] | None = None,
 ) -> None:
-    """jobs.json, usage.json, journals.json, outages.json, check.json into `directory`."""
+    """jobs.json, usage.json, journals.json, outages.json, check.json into `directory`. permits: where an attempt was let start."""
+    told = jobs(tide, work)
+    for job in told:
+        job["let_start"] = [(permits or {}).get(a, "") for a in job.get("attempts", ())]
     for name, value in (
-        ("jobs", jobs(tide, work)),
+        ("jobs", told),
         ("usage", list(tide.usage(page=200))),
         ("journals", records),
         ("outages", list(outages)),

@@ -6,7 +6,8 @@ DIR holds
     witness*        one line a moment, appended by the jobs themselves, outside the platform's directories:
                     `start <token> <task> <attempt>/<native id>/<anything> <unix ns> <pid> <ms>` and
                     `end <token> <task> <the same> <unix ns> <pid>`; <ms>: how long the batch script had been running then
-    jobs.json       [{token, tasks: [0, …], restartable, expect, job, state, seconds}], state: as the API said at the end;
+    jobs.json       [{token, tasks: [0, …], restartable, movable, expect, job, state, seconds}], state: as the API said at the end;
+                    movable: false where it waits for no permit; let_start: of each of its attempts, the removed cluster that let it start;
                     seconds: how long a run sleeps between its two lines
     usage.json      `GET /usage`, all pages
     journals.json   what the clusters recorded: [{cluster, attempt, native_id, task, started_us, ended_us, exit, reason,
@@ -95,8 +96,11 @@ def _ends(
             v.counts["lost_jobs"] = v.counts.get("lost_jobs", 0) + 1
             if j.get("restartable"):
                 v.bad("lost_although_restartable", name)
-            elif not any(r.cluster in removed for r in mine):
-                v.bad("lost_elsewhere", f"{name} never ran on {' or '.join(removed)}")
+            elif not any(r.cluster in removed for r in mine) and not any(c in removed for c in j.get("let_start", ())):
+                if j.get("movable") is not False or mine:
+                    v.bad("lost_elsewhere", f"{name} never ran on {' or '.join(removed)}")
+                # its owner wanted that it starts unasked: whether it did nobody could know
+                v.counts["lost_unheard"] = v.counts.get("lost_unheard", 0) + 1
         elif j["state"] == "failed" and (
             any(_cut_short(r, forgetful) for r in mine)
             or any(_killed_at_its_door(j, t, records, forgetful) for t in j["tasks"] if not by_task.get((j["token"], t)))

@@ -85,7 +85,9 @@ class SlurmChaos(base.Chaos):
     def export(self, tide: Tide, everything: list[work.Work]) -> None:
         assert self.bed is not None
         records = slurm_export.records(self.bed, self.roots)
-        export.write(self.o.report, tide, everything, records, self.outages)
+        removed = [(o["cluster"], o["begin_us"]) for o in self.outages if o["kind"] == "removed"]
+        permits = {a: c for c, at in removed for a in slurm_export.let_start(self.roots / c, at)}
+        export.write(self.o.report, tide, everything, records, self.outages, permits)
 
     def not_injected(self) -> list[str]:
         r, o = self.report, self.o

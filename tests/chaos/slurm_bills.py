@@ -16,6 +16,7 @@ SECOND = 1_000_000
 CLOCK_US = 2 * SECOND  # a charge may be so far off the job's own clock where nothing was disturbed
 FORGETS_US = 6 * SECOND  # what a killed controller forgets lies so far before it was killed
 WALL_US = 95 * SECOND  # what every job asks for, a minute, and how late Slurm looks at it
+BACK_US = 5 * SECOND  # what was cut off is heard again within so long, or not before it is removed
 TELLS_AGAIN_US = 17 * SECOND  # slurmd tells an end again after 15 s where the controller did not answer
 
 Key = tuple[str, str, int]  # cluster, attempt, task
@@ -34,10 +35,12 @@ def judge(
         if run.cluster:
             ran[run.cluster, run.attempt, run.task].append(run)
     removed = {o["cluster"]: o.get("gone_us", o["begin_us"]) for o in outages if o["kind"] == "removed"}
+    last_heard = {c: min([at, *(o["begin_us"] for o in outages if o["cluster"] == c and 0 <= at - (o["end_us"] or at) <= BACK_US)])
+                  for c, at in removed.items()}  # fmt: skip
     killed = [(o["cluster"], o["begin_us"]) for o in outages if o["kind"] == "controller killed"]
     counts: dict[str, int] = defaultdict(int)
     for key in sorted(told.keys() | charged.keys() | ran.keys()):
-        kind = _one(v, key, charged.get(key, []), told.get(key, []), ran.get(key, []), removed, killed)
+        kind = _one(v, key, charged.get(key, []), told.get(key, []), ran.get(key, []), removed, last_heard, killed)
         if kind:
             counts[kind] += 1
     v.counts |= counts
@@ -67,7 +70,7 @@ def _charged(usage: Iterable[dict[str, Any]]) -> dict[Key, list[dict[str, Any]]]
 
 def _one(
     v: Verdict, key: Key, charged: list[dict[str, Any]], told: list[dict[str, Any]], ran: list[Run], removed: dict[str, int],
-    killed: list[tuple[str, int]],
+    last_heard: dict[str, int], killed: list[tuple[str, int]],
 ) -> str:
     """One task of one attempt: how it was found to be charged where that was not by an equal record; or a violation."""  # fmt: skip
     name, kind = " ".join(map(str, key)), ""
@@ -78,7 +81,7 @@ def _one(
         match = next((c for c in left if c["start"] == start), None)
         estimate = match or next((c for c in left if c["estimated"]), None)
         last = max(r["ended_us"] for r in ends)
-        gone = key[0] in removed and last > removed[key[0]] - CLOCK_US
+        gone = key[0] in removed and last > last_heard[key[0]] - CLOCK_US
         forgot = ends[0]["witness"] == "controller" and any(c == key[0] and 0 <= at - last <= FORGETS_US for c, at in killed)
         if estimate is not None and estimate["estimated"] and estimate["source"] == "provisional" and (gone or forgot):
             left.remove(estimate)  # what it had noted it did not tell any more

@@ -6,6 +6,7 @@ Read with Slurm's commands and from its files, past the product; rows as the jud
 from __future__ import annotations
 
 import datetime
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,20 @@ def records(bed: Testbed, roots: Path) -> list[dict[str, Any]]:
         for row in rows:
             place = places.get(row["attempt"].removeprefix("att-"))
             out.append({**row, "cluster": cluster.name, "fence": fence(place, row["task"]) if place else ""})
+    return out
+
+
+def let_start(root: Path, removed_us: int) -> set[str]:
+    """Attempts whose prologue won its fence at a cluster that is gone, and has no mark there that waits for a permit; one that was
+    written in its last two seconds the server may have seen."""
+    out = set()
+    for link in root.glob("*/*/*/*/fence-*.*"):
+        attempt = link.parent.name
+        mark = root / "spool" / f"{attempt}.{link.name.removeprefix('fence-')}.mark"
+        waits = mark.exists() and mark.stat().st_mtime_ns // 1000 < removed_us - 2 * SECOND
+        gave_up = mark.with_suffix(".gaveup").exists()
+        if not os.readlink(link).startswith("server:") and not waits and not gave_up:
+            out.add(f"att-{attempt}")
     return out
 
 

@@ -35,7 +35,7 @@ class Work:
     token: str
     tasks: list[int]
     seconds: float
-    movable: bool
+    movable: bool | None
     restartable: bool
     cores: int = 1
     ordered: tuple[str, ...] = ()
@@ -58,13 +58,14 @@ class Work:
 
 
 def make(rng: random.Random, jobs: int) -> list[Work]:
-    """A third movable, a tenth restartable, a twentieth arrays of three."""
+    """A third wait for no permit, for half of the others their owner says that they do; a tenth restartable, a twentieth arrays of
+    three."""
     return [
         Work(
             token=f"w{i:05d}",
             tasks=list(range(3 if rng.random() < 0.05 else 1)),
             seconds=rng.uniform(0.05, 0.6),
-            movable=rng.random() < 1 / 3,
+            movable=rng.choice((None, True, False)),
             restartable=rng.random() < 0.1,
         )
         for i in range(jobs)

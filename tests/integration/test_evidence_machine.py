@@ -343,7 +343,7 @@ def test_evidence_in_any_order_on_sqlite(sqlite_template: Path) -> None:
 
         return store, close
 
-    _run(open_store, examples=60, steps=25, reached=EVERYTHING)
+    _run(open_store, examples=90, steps=25, reached=EVERYTHING)
 
 
 @pytest.mark.real

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from tests.parts.protocol import Bench, settings
 
@@ -66,6 +68,75 @@ def test_an_answer_that_is_short_of_it_for_a_moment_ends_nothing(bench: Bench) -
     assert bench.attempt(id_).attempt.state is State.RUNNING
 
 
+def test_a_mark_of_what_is_over_is_no_permit_where_its_cluster_forgot_the_job(bench: Bench) -> None:
+    """Withdrawn while its cluster was silent; a controller that was killed does not list what waits on a node."""
+    bench.submit(movable=True)
+    (id_,) = bench.place()
+    site = bench.sites["north"]
+    site.silent = True
+    bench.contacts["north"].failures = 10
+    bench.contacts["north"].last_answer = -1e9
+    bench.contacts["east"].answered, bench.contacts["east"].last_answer = True, time.monotonic()
+    bench.tick()
+    assert bench.attempt(id_).attempt.reason is Reason.WITHDRAWN
+    site.silent, mark, said = False, site.marks(id_), f"{bench.attempt(id_).row['directory']}/over"
+    bench.tick()
+    assert mark in site.files.spooled
+    site.files.full = True
+    bench.tick()
+    bench.tick()
+    assert mark in site.files.spooled, "what could not be said there keeps its mark"
+    site.files.full = False
+    bench.tick()
+    bench.tick()
+    assert mark not in site.files.spooled and said in site.files.written
+
+
+def test_another_start_waits_until_the_first_is_known_to_be_over(bench: Bench) -> None:
+    """A controller that forgot the first start may start it again on another node, beside it."""
+    _, told = started(bench, movable=True, restartable=True)
+    site = bench.sites["north"]
+    mark = site.marks(told, restart=1)
+    for _ in range(3):
+        bench.tick()
+    assert mark in site.files.spooled
+    site.lists(told, running=(0,), again=((0, 1),))  # a controller that knows of it
+    bench.tick()
+    assert mark not in site.files.spooled
+    _, ended = started(bench, movable=True, restartable=True)
+    site.marks(ended, body=f"1 {bench.clock.at}\n", kind="end")
+    mark = site.marks(ended, restart=1)
+    bench.tick()
+    bench.tick()
+    assert mark not in site.files.spooled, "by its own word"
+    _, forgotten = started(bench, movable=True, restartable=True)
+    mark = site.marks(forgotten, restart=1)
+    for _ in range(20):
+        bench.tick()
+    assert mark in site.files.spooled, "a node may still run it"
+    site.all_told = True
+    bench.tick()
+    assert mark not in site.files.spooled
+
+
+def test_a_launch_that_comes_third_is_not_taken_for_the_first(bench: Bench) -> None:
+    job, id_ = started(bench, movable=True, restartable=True)
+    site, began = bench.sites["north"], bench.clock.at
+    for n in (1, 2):
+        bench.tick(seconds=10)
+        site.marks(id_, restart=n - 1, body=f"0 {bench.clock.at}\n", kind="end")
+        site.marks(id_, restart=n, body=f"nonce{n} 1 {bench.clock.at}\n")
+        bench.tick()
+        bench.tick()
+    third = began + 20 * SECOND
+    site.ends(id_, third // SECOND * SECOND, third // SECOND * SECOND + 7 * SECOND)
+    bench.tick()
+    a = bench.attempt(id_).attempt
+    assert [e.restart for e in a.executions if e.reason is Reason.OK] == [2] and a.reason is Reason.OK
+    assert sum(ms for _, ms in bench.usage(job)) == 7_000
+    bench.books()
+
+
 def test_an_allocation_that_outlives_its_application_is_given_back(bench: Bench) -> None:
     _, id_ = started(bench)
     site = bench.sites["north"]
@@ -80,6 +151,17 @@ def test_an_allocation_that_outlives_its_application_is_given_back(bench: Bench)
     bench.tick()
     assert bench.attempt(id_).attempt.reason is Reason.OK
     bench.books()
+
+
+def test_a_task_that_runs_again_is_not_given_back_for_what_its_first_run_said(bench: Bench) -> None:
+    _, id_ = started(bench, movable=True, restartable=True)
+    site = bench.sites["north"]
+    site.marks(id_, body=f"0 {bench.clock.at}\n", kind="end")
+    bench.tick()
+    site.marks(id_, restart=1)
+    for _ in range(15):
+        bench.tick()
+    assert site.cancelled == []
 
 
 def test_a_server_that_starts_anew_finds_what_outlived(bench: Bench) -> None:
@@ -115,6 +197,30 @@ def test_cancelled_by_its_cluster_while_it_runs_is_no_wish_of_anybody(bench: Ben
     bench.sites["north"].ends(id_, at, at + SECOND, Reason.CANCELLED, 0)
     bench.tick()
     assert bench.attempt(id_).attempt.reason is Reason.CANCELLED
+
+
+@pytest.mark.parametrize("movable", [False, True])
+@pytest.mark.parametrize(("reason", "code"), [(Reason.OK, 0), (Reason.FAILED, 2), (Reason.NODE_FAIL, 0)])
+def test_ended_by_its_cluster_and_never_begun_it_is_placed_anew(
+    bench: Bench, reason: Reason, code: int, movable: bool
+) -> None:
+    """A controller gave out an id again, and hears of the end of the job that it forgot, or a node removes the script of the one
+    with that of the other: seen on a real Slurm."""
+    job = bench.submit(movable=movable)
+    (id_,) = bench.place()
+    site, at = bench.sites["north"], bench.clock.at
+    site.ends(id_, at, at, reason, code)
+    site.files.begun.clear()
+    bench.tick()
+    assert bench.attempt(id_).attempt.reason is Reason.REFUSED and not bench.parts(job)[0]["placed"]
+    assert bench.usage(job) == []
+    bench.clock.at += 2 * SECOND
+    (again,) = bench.place("east")
+    site = bench.sites["east"]
+    site.ends(again, at, at + 5 * SECOND, reason, code)  # it began, and hid its mark
+    bench.tick("east")
+    assert bench.attempt(again).attempt.reason is reason and bench.usage(job) == [(0, 5_000)]
+    bench.books()
 
 
 @pytest.mark.parametrize("movable", [False, True])

@@ -89,6 +89,7 @@ def run_and_end(desk: Desk, seconds: int, source: Witness = Witness.CONTROLLER) 
     end = start + seconds * SECOND
     desk.centre.lists(id_, running=(0,))
     desk.centre.records.append(Record(native_name(id_), Started(0, 0, "1", start, Witness.CONTROLLER)))
+    desk.centre.marks(id_, body=f"nonce 1 {start}\n")
     bench.tick()
     bench.clock.at = max(bench.clock.at, end)
     desk.centre.jobs.clear()

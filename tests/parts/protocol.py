@@ -24,6 +24,7 @@ from tidegrid.control.submit import Submitter
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.attempt import Ended, Reason, Started
 from tidegrid.domain.clock import SECOND
+from tidegrid.domain.errors import NoSpace
 from tidegrid.domain.ids import b32
 from tidegrid.domain.lease import Lease, cluster_role
 from tidegrid.scheduling.decision import Candidate
@@ -50,7 +51,9 @@ class Files:
         self.spooled: dict[str, str] = {}
         self.fences: dict[tuple[str, int], str] = {}
         self.written: dict[str, bytes] = {}
+        self.full = False
         self.broken: set[str] = set()  # attempt directories that cannot be used
+        self.begun: set[str] = set()  # attempts whose prologues were the first at their fences
 
     async def spool(self) -> list[SpoolEntry]:
         out = []
@@ -67,10 +70,13 @@ class Files:
             from tidegrid.domain.errors import InvalidInput
 
             raise InvalidInput("staging.path", f"{directory}: links are not followed")
-        held = self.fences.setdefault((directory, task), holder)
+        begun = directory.rpartition("/")[2] in self.begun
+        held = self.fences.setdefault((directory, task), f"1:nonce{task}" if begun else holder)
         return Claim(held == holder, held)
 
     async def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        if self.full:
+            raise NoSpace("site.disk_full", f"{path}: no space left")
         self.written[path] = data
 
 
@@ -99,13 +105,14 @@ class Site:
         self.cancelled.append(name)
 
     def lists(
-        self, attempt: int, *, waiting: tuple[int, ...] = (), running: tuple[int, ...] = (), stuck: str = ""
+        self, attempt: int, *, waiting: tuple[int, ...] = (), running: tuple[int, ...] = (), stuck: str = "",
+        again: tuple[tuple[int, int], ...] = (),
     ) -> None:
-        self.jobs[native_name(attempt)] = Listed(native_name(attempt), "1", waiting, running, stuck)
+        self.jobs[native_name(attempt)] = Listed(native_name(attempt), "1", waiting, running, stuck, again=again)
 
-    def marks(self, attempt: int, task: int = 0, body: str | None = None, kind: str = "mark") -> str:
+    def marks(self, attempt: int, task: int = 0, body: str | None = None, kind: str = "mark", restart: int = 0) -> str:
         """A prologue's file in the spool; its name."""
-        name = f"{b32(attempt)}.{task}.0.{kind}"
+        name = f"{b32(attempt)}.{task}.{restart}.{kind}"
         self.files.spooled[name] = body if body is not None else f"nonce{task} 1 {self.clock.at}\n"
         return name
 
@@ -117,6 +124,8 @@ class Site:
         self, attempt: int, started: int | None, ended: int, reason: Reason = Reason.OK, exit: int = 0, task: int = 0
     ) -> None:
         self.jobs.pop(native_name(attempt), None)
+        if reason is not Reason.CANCELLED and started is not None:
+            self.files.begun.add(b32(attempt))
         self.records.append(Record(native_name(attempt), Ended(task, 0, "1", reason, exit, started, ended)))
 
 

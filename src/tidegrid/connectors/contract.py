@@ -62,7 +62,8 @@ class SubmitRequest:
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A job in the controller's queue: tasks waiting and running there now. stuck: a code (`site.<what>`) where the site
-    says that the waiting tasks cannot start as they are, now or ever; empty otherwise; says: the site's own word for it."""
+    says that the waiting tasks cannot start as they are, now or ever; empty otherwise; says: the site's own word for it.
+    again: (task, earlier starts that the controller knows to be over) of those that it started again."""
 
     name: str
     native_id: str
@@ -70,6 +71,7 @@ class Listed:
     running: tuple[int, ...]
     stuck: str = ""
     says: str = ""
+    again: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ def render_job(
     movable: bool,
     restartable: bool,
     wait_s: int,
+    stop_s: int | None = None,
     array: bool = False,
     command_file: str = COMMAND_FILE,
     continue_file: str = CONTINUE_FILE,
@@ -31,8 +32,8 @@ def render_job(
     """The batch script of one attempt.
 
     attempt: its id in base32, without prefix; root: absolute path of the site's root; directory: the attempt's, relative to
-    the root; command_file, continue_file: the application scripts in it; wait_s: how long a movable attempt waits for its permit; env:
-    exported to the application. ValueError where a value cannot stand in a script.
+    the root; command_file, continue_file: the application scripts in it; wait_s: how long a movable attempt waits for its permit; stop_s: how
+    long one that has started on its site's lease runs without (the same where None); env: exported to the application. ValueError where a value cannot stand in a script.
     """
     if not root.startswith("/"):
         raise ValueError(f"the site's root {root!r} is not absolute")
@@ -45,6 +46,7 @@ def render_job(
         "MOVABLE": str(int(movable)),
         "RESTARTABLE": str(int(restartable)),
         "WAIT_S": str(int(wait_s)),
+        "STOP_S": str(int(wait_s if stop_s is None else stop_s)),
         "ARRAY": str(int(array)),
         "EXPORTS": "\n".join(f"export {_variable(k)}={shell_quote(v)}" for k, v in (env or {}).items()),
     }

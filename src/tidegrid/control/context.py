@@ -32,11 +32,11 @@ class Settings:
 
     tick: between two looks at a cluster; call: limit of one call to a cluster; silent_after: without an answer, a cluster
     is silent and its movable jobs are placed elsewhere; permit_wait: how long a prologue waits for its permit; restart_wait: the same
-    where the job may start on the site's lease, and is stopped without it; lease: life of the site's lease; skew: allowance for the site's clock; movable_after: predicted wait or run above which a job is
-    movable by default; resubmit: pause before a part without a candidate is looked at again; health: when a place is
-    drained for its failures, and comes back; moving: when a job that waits is placed again; server_lease: how long a server
-    that says nothing keeps its clusters before another takes them over; checkpoint_least: two copies of a job's checkpoint
-    are at least so far apart, whatever its document says; checkpoint_limit: bytes, what is larger stays at its site;
+    where the job may start on the site's lease, and is stopped without it; lease: life of the site's lease; skew: allowance for the site's
+    clock; resubmit: pause before a part without a candidate is looked at again; health: when a place is drained for its failures,
+    and comes back; moving: when a job that waits is placed again; server_lease: how long a server that says nothing keeps its
+    clusters before another takes them over; checkpoint_least: two copies of a job's checkpoint are at least so far apart, whatever
+    its document says; checkpoint_limit: bytes, what is larger stays at its site;
     checkpoint_last: how long a moving job waits for the last checkpoint of its broken run;
     orphan: how long a job that had started must be missing from complete answers of a controller that knows all its nodes before it
     counts as ended; keep_calls: how long what placement was asked is kept to be decided again, with the picture it saw;
@@ -54,7 +54,6 @@ class Settings:
     lease: int = 15
     kill_grace: int = 5
     skew: int = 5
-    movable_after: int = 60
     resubmit: float = 2.0
     orphan: float = 45.0
     outlived: float = 60.0

@@ -24,6 +24,7 @@ from tidegrid.domain.attempt import (
     State,
     Witness,
     heard,
+    launch_of,
     narrow,
     step,
 )
@@ -269,11 +270,11 @@ def _say(task: int, reason: Reason, e: Execution | None, array: bool) -> str:
 def _by_the_site(stored: Stored, a: Attempt, ev: Ended) -> Ended:
     """A run that nobody here wanted to end was ended by its cluster: its people cancelled it, or nodes that remember an id which a
     killed controller gives out again refused one part of a job, and it took back the rest. What never began is not of these."""
-    e = a.execution(ev.task, ev.restart)
-    if ev.reason is not Reason.CANCELLED or ev.started_at is None or stored.row["cancel_wanted"] or e is None:
+    e = a.execution(ev.task, launch_of(a, ev.task, ev.restart, ev.started_at))
+    if ev.reason is not Reason.CANCELLED or stored.row["cancel_wanted"] or e is None:
         return ev
     given_back = e.exit_code is not None  # by us, because its application had ended
-    began = heard(e) or ev.ended_at - ev.started_at > PROLOGUE_BOUND_US
+    began = heard(e) or (ev.started_at is not None and ev.ended_at - ev.started_at > PROLOGUE_BOUND_US)
     return replace(ev, reason=Reason.NODE_FAIL) if began and not given_back else ev
 
 

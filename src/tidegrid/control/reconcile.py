@@ -42,6 +42,7 @@ from tidegrid.domain.attempt import (
     State,
     Unsure,
     Witness,
+    over_before,
     unsettled,
 )
 from tidegrid.domain.clock import HOUR, SECOND
@@ -79,8 +80,9 @@ class Actions:
     sweep: list[str] = field(default_factory=list)
     cancels: list[tuple[str, str, Sequence[int]]] = field(default_factory=list)  # name, native id, tasks (none: all)
     doubts: list[tuple[int, str, tuple[int, ...]]] = field(default_factory=list)  # attempt, directory, tasks
-    refused: set[int] = field(default_factory=set)  # those in doubt because their site says that it cancelled them
+    ended: dict[int, list[Ended]] = field(default_factory=dict)  # those in doubt because of these ends that their site told
     over: set[str] = field(default_factory=set)  # spool files of attempts that are over
+    denied: dict[str, list[str]] = field(default_factory=dict)  # directory of such an attempt -> its marks
     renew: int = 0  # lease sequence to write; 0: not now
     expires_at: int = 0
 
@@ -101,6 +103,7 @@ class Contact:
     loads: tuple[NodeLoad, ...] = ()
     sightings: Sightings = field(default_factory=Sightings)
     stuck: dict[int, tuple[str, str, float]] = field(default_factory=dict)  # attempt -> code, the site's word, since
+    again: dict[str, int] = field(default_factory=dict)  # marks of another start -> since when they are held back
     starting: bool = False  # something runs there whose mark is still to come, or may soon run
     running: frozenset[tuple[str, int]] = frozenset()  # names and tasks, at the last answer
     changed: float = 0.0  # when that was last another, monotonic
@@ -127,7 +130,7 @@ class Reconciler:
             contact.failures += 1
             await failover.check(ctx, self.cluster, self.peers, str(e) or type(e).__name__)
             return False
-        spool = await self._granted(spool)
+        spool = await self._granted(spool, seen)
         given = list(contact.given)
         actions = await ctx.write(lambda c: self._commit(c, seen, spool, began, given))
         del contact.given[: len(given)]
@@ -180,12 +183,13 @@ class Reconciler:
         except (SiteUnsure, SiteRefused, TimeoutError, OSError):
             self.contact.starting = False  # the tick finds out what it is
 
-    async def _granted(self, spool: list[SpoolEntry]) -> list[SpoolEntry]:
-        """Marks of live attempts are committed, then removed: the permit to start. The rest of the spool."""
+    async def _granted(self, spool: list[SpoolEntry], seen: Observation | None = None) -> list[SpoolEntry]:
+        """Marks of live attempts are committed, then removed: the permit to start. The rest of the spool. seen: the cluster's
+        answer, which is older than the spool's listing."""
         marks = [e for e in spool if e.kind == "mark"]
         if not marks:
             return spool
-        permits = await self.ctx.write(lambda c: self._commit_marks(c, marks))
+        permits = await self.ctx.write(lambda c: self._commit_marks(c, marks, seen))
         if permits:
             try:
                 async with asyncio.timeout(self.ctx.settings.call):
@@ -199,7 +203,9 @@ class Reconciler:
         removed = set(await self.connector.files.unspool([p[0] for p in permits]))
         self.contact.given += [p[1:] for p in permits if p[0] in removed]
 
-    def _commit_marks(self, conn: Connection, marks: Sequence[SpoolEntry]) -> list[tuple[str, int, int, int]]:
+    def _commit_marks(
+        self, conn: Connection, marks: Sequence[SpoolEntry], seen: Observation | None
+    ) -> list[tuple[str, int, int, int]]:
         """What may start now: (file, attempt, task, restart)."""
         batch = Batch(conn, self.ctx, self.ctx.now())
         told = _gather_spool(marks)
@@ -210,7 +216,24 @@ class Reconciler:
         refresh(conn, self.ctx, batch.touched, batch.now)
         self.contact.sightings.heard((i, e.task) for e in marks if (i := _id_of(e)) in live and i is not None)
         permits = [(e.file, i, e.task, e.restart) for e in marks if (i := _id_of(e)) is not None and i in live]
-        return [p for p in permits if (e := live[p[1]].execution(p[2], p[3])) is not None and e.marked]
+        permits = [p for p in permits if (e := live[p[1]].execution(p[2], p[3])) is not None and e.marked]
+        held = {p[0] for p in permits if p[3] and not over_before(live[p[1]], p[2], p[3])}
+        since = {file: self.contact.again.get(file, batch.now) for file in held}
+        if held and seen is not None:
+            held -= self._may_run_again([p for p in permits if p[0] in held], seen)
+        self.contact.again = since
+        return [p for p in permits if p[0] not in held]
+
+    def _may_run_again(self, held: Sequence[tuple[str, int, int, int]], seen: Observation) -> set[str]:
+        """Marks of another start of what nobody has told the end of: its controller knows that it started it before, or has forgotten
+        that, and every node has been told since to abort what the controller does not know (see `_orphans`)."""
+        long_ago = self.ctx.now() - self.ctx.micro(self.ctx.settings.orphan)
+        counted = {(i, t): n for j in seen.jobs if (i := attempt_of(j.name)) is not None for t, n in j.again}
+        return {
+            file
+            for file, attempt, task, restart in held
+            if counted.get((attempt, task), 0) >= restart or (seen.all_told and self.contact.again.get(file, long_ago + 1) <= long_ago)
+        }
 
     # load -> decide -> commit -------------------------------------------------------------------------------------
 
@@ -275,10 +298,10 @@ class Reconciler:
     ) -> None:
         a, row = stored.attempt, stored.row
         job = listed.get(a.id)
-        if not row["cancel_wanted"] and (cancelled := _cancelled_there(a, evs)):
-            evs = [e for e in evs if not (isinstance(e, Ended) and e.task in cancelled)]
-            out.doubts.append((a.id, row["directory"], cancelled))
-            out.refused.add(a.id)
+        if not row["cancel_wanted"] and (unheard := _ended_unheard(a, evs)):
+            out.doubts.append((a.id, row["directory"], unheard))
+            out.ended[a.id] = [e for e in evs if isinstance(e, Ended) and e.task in unheard]
+            evs = [e for e in evs if e not in out.ended[a.id]]
         if job is not None:
             evs = [Seen(job.native_id, job.running), *evs]
         elif not seen.more and a.state is not State.SUBMITTING and not any(isinstance(e, Ended) for e in evs):
@@ -396,9 +419,10 @@ class Reconciler:
         listed: dict[int, Listed],
         out: Actions,
     ) -> None:
-        """What was read and is of no more use. A mark of an attempt that is over is never removed while its
-        prologue may still wait for that: only once an answer later than its listing no longer holds the job."""
+        """What was read and is of no more use. A mark of an attempt that is over goes only once an answer later than its listing no
+        longer holds the job, and not before its directory says that this is no permit: a controller may have forgotten what waits."""
         over: set[str] = set()
+        left: dict[int, list[str]] = {}
         for entry in spool:
             id_ = _id_of(entry)
             if id_ is None:
@@ -408,11 +432,16 @@ class Reconciler:
                     out.sweep.append(entry.file)
             elif id_ in listed:
                 continue
-            elif entry.file in self.contact.old_marks:
-                out.sweep.append(entry.file)
-            else:
+            elif entry.file not in self.contact.old_marks:
                 over.add(entry.file)
+            elif entry.kind == "mark":
+                left.setdefault(id_, []).append(entry.file)
+            else:
+                out.sweep.append(entry.file)
         out.over = over
+        for stored in attempts.by_ids(conn, sorted(left)) if left else []:
+            out.denied[stored.row["directory"]] = left.pop(stored.attempt.id)
+        out.sweep += (file for files in left.values() for file in files)  # of attempts that were never sent
 
     def _cluster_row(self, conn: Connection, row: clusters.Row, seen: Observation, now: int, out: Actions) -> None:
         cols: dict[str, object] = {}
@@ -455,7 +484,9 @@ class Reconciler:
                 for name, native_id, tasks in out.cancels:
                     await self._one(self.connector.cancel(name, native_id, tasks))
                 for attempt, directory, unknown in out.doubts:
-                    await self._one(self._fence(attempt, directory, unknown, attempt in out.refused))
+                    await self._one(self._fence(attempt, directory, unknown, out.ended.get(attempt, [])))
+                for directory, marks in out.denied.items():
+                    await self._one(self._deny(directory, marks))
                 if out.sweep:
                     await self._one(files.unspool(out.sweep))
         except (SiteUnsure, TimeoutError) as e:
@@ -473,15 +504,23 @@ class Reconciler:
                 raise
             log.info("site.action_failed", cluster=self.cluster, why=str(e) or type(e).__name__)
 
-    async def _fence(self, attempt: int, directory: str, tasks: tuple[int, ...], refused: bool) -> None:
-        """Race for the fences of an attempt that nobody knows of, or that its site says it cancelled."""
-        why = "its site cancelled it before it started" if refused else ""
-        claims = await race(self.connector, directory, tasks, f"server:{self.ctx.token}", why, refused=refused)
+    async def _deny(self, directory: str, marks: Sequence[str]) -> None:
+        """Remove the marks of an attempt that is over: its prologue may still wait, and must not take that for its permit."""
+        await self.connector.files.write(f"{directory}/over", b"")
+        await self.connector.files.unspool(marks)
+
+    async def _fence(self, attempt: int, directory: str, tasks: tuple[int, ...], ended: Sequence[Ended]) -> None:
+        """Race for the fences of an attempt that nobody knows of, or that its site says is over and that never began. What had
+        begun after all has ended as was told: it hid its mark."""
+        why = "its site ended it before it started" if ended else ""
+        claims = await race(self.connector, directory, tasks, f"server:{self.ctx.token}", why, refused=bool(ended))
+        begun = {c.task for c in claims if isinstance(c, FenceLost)}
+        true = [e for e in ended if e.reason is not Reason.CANCELLED and e.task in begun]
 
         def commit(conn: Connection) -> None:
             batch = Batch(conn, self.ctx, self.ctx.now())
             for stored in attempts.by_ids(conn, [attempt]):
-                batch.apply(stored, claims)
+                batch.apply(stored, [*claims, *true])
             refresh(conn, self.ctx, batch.touched, batch.now)
 
         await self.ctx.write(commit)
@@ -502,8 +541,8 @@ async def race(
     return claims
 
 
-def _cancelled_there(a: Attempt, evs: Iterable[Evidence]) -> tuple[int, ...]:
-    """Tasks that their site says it cancelled, unasked, and that nothing said began: no prologue's file either."""
+def _ended_unheard(a: Attempt, evs: Iterable[Evidence]) -> tuple[int, ...]:
+    """Tasks that their site says have ended, not because we asked, and that nothing said began: no prologue's file either."""
     began = {e.task for e in evs if isinstance(e, (Marked, GaveUp, AppExited, Permitted))}
     return tuple(sorted({e.task for e in evs if isinstance(e, Ended) and unsettled(a, e)} - began))
 

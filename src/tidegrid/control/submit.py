@@ -45,6 +45,8 @@ from tidegrid.store.scope import Scope
 
 log = structlog.get_logger(__name__)
 _AWAY = (Refusal.UNHEALTHY, Refusal.DRAINED, Refusal.FAILING, Refusal.LICENCE)
+OLD_LOAD_S = 5.0
+LOAD_LOOKS = 30  # a second and a half
 Row = Any
 
 
@@ -79,6 +81,7 @@ class Submitter:
         rows = await ctx.store.read(lambda c: jobs.parts_to_place(c, ctx.now(), ctx.settings.place_at_once))
         if not rows:
             return 0
+        await self._fresh_loads()
         specs = [intake.spec_from(r) for r in rows]
         self.picture.software.learn((s.app, s.app_version) for s in specs)
         snapshot = self._snapshot = await self.picture.snapshot()
@@ -91,6 +94,20 @@ class Submitter:
         placing.add_done_callback(self._placed)
         # what is committed as ours to send has to be sent, also where placing is being given up this moment
         return await asyncio.shield(placing)
+
+    async def _fresh_loads(self) -> None:
+        """Where a cluster's load is a while old, another is asked for: hundreds of jobs may go by it at once, and what has ended
+        since would send them where it is full no more. A cluster that is slow to tell keeps nothing waiting for long."""
+        old = []
+        for name, contact in self.picture.contacts.items():
+            want = getattr(self.ctx.connectors.get(name), "want_load", None)
+            if want is not None and contact.answered and not contact.failures and want(OLD_LOAD_S):
+                old.append((contact, contact.loads))
+                self.ctx.wake(name)
+        for _ in range(LOAD_LOOKS):
+            if not any(contact.loads is was for contact, was in old):
+                break
+            await asyncio.sleep(0.05)
 
     def _placed(self, task: asyncio.Task[Any]) -> None:
         self._sending.pop(task)
@@ -213,8 +230,7 @@ class Submitter:
         return made
 
     def _attempt(self, row: Row, part: Row, spec: JobSpec, best: Any, now: int) -> dict[str, Any]:
-        s, id_ = self.ctx.settings, self.ctx.ids.new()
-        long = max(best.wait_p50, best.run_p90) > s.movable_after
+        id_ = self.ctx.ids.new()
         return {
             "id": id_,
             "org_id": row["org_id"],
@@ -226,7 +242,7 @@ class Submitter:
             "sender": 0,
             "directory": directory_of(row["org_id"], row["job_id"], id_),
             "account_id": None,
-            "movable": spec.movable if spec.movable is not None else long,
+            "movable": spec.movable is not False,
             "restartable": spec.restartable,
             "created_at": now,
             "hold": best.hold,
@@ -348,7 +364,8 @@ class Submitter:
             root=root,
             movable=attempt["movable"],
             restartable=attempt["restartable"],
-            wait_s=self._wait_s(attempt),
+            wait_s=self.ctx.settings.permit_wait,
+            stop_s=self.ctx.settings.restart_wait,
             array=bool(spec.array),
         )
         files = {COMMAND_FILE: script.encode(), BATCH_FILE: job.encode()}
@@ -383,11 +400,6 @@ class Submitter:
                 "TIDE_MEMORY_MIB": str(r.memory_mib),
             },
         )
-
-    def _wait_s(self, attempt: dict[str, Any]) -> int:
-        """How long its prologue waits: what may start without a permit is soon sure to have stopped without it."""
-        s = self.ctx.settings
-        return s.restart_wait if attempt["movable"] and attempt["restartable"] else s.permit_wait
 
     def _answer(self, conn: Connection, attempt_id: int, evidence: Evidence) -> None:
         batch = Batch(conn, self.ctx, self.ctx.now())

@@ -307,6 +307,13 @@ def can_withdraw(a: Attempt) -> bool:
     return a.live and a.movable and not any(e.marked or e.permitted for e in a.executions) and not a.may_have_started
 
 
+def over_before(a: Attempt, task: int, restart: int) -> bool:
+    """Whether every earlier execution of the task is known to have ended: what licenses another."""
+    return all(
+        e.ended or e.gave_up or e.app_exit is not None for e in a.executions if e.task == task and e.restart < restart
+    )
+
+
 def step(a: Attempt, ev: Evidence) -> Step:
     """Apply one piece of evidence. Total: any evidence in any state."""
     if a.state is State.ENDED:
@@ -363,7 +370,7 @@ def step(a: Attempt, ev: Evidence) -> Step:
         case Started(task, restart, native_id, at, source):
             if task not in expand(a.tasks):
                 return Step(a, (f"task {task}: started, but is not of this attempt",))
-            restart = _launch(a, task, restart, at)
+            restart = launch_of(a, task, restart, at)
             e = a.execution(task, restart) or Execution(task, restart, native_id=native_id)
             if e.ended:
                 return Step(a)
@@ -428,7 +435,7 @@ def _marked(a: Attempt, ev: Marked) -> Step:
 def _ended(a: Attempt, ev: Ended) -> Step:
     if ev.task not in expand(a.tasks):
         return Step(a, (f"task {ev.task}: ended, but is not of this attempt",))
-    if ev.started_at is not None and (launch := _launch(a, ev.task, ev.restart, ev.started_at)) != ev.restart:
+    if (launch := launch_of(a, ev.task, ev.restart, ev.started_at)) != ev.restart:
         a, ev = _forgotten(a, ev.task, launch), replace(ev, restart=launch)
     e = a.execution(ev.task, ev.restart) or Execution(ev.task, ev.restart, native_id=ev.native_id)
     if e.ended:
@@ -436,8 +443,12 @@ def _ended(a: Attempt, ev: Ended) -> Step:
             return Step(a)
         return Step(a, (f"task {ev.task}: ended {e.reason}, now said to have ended {ev.reason}",))
     reason, exit_code = ev.reason, ev.exit_code
-    never_ran = ev.started_at is None and reason is not Reason.CANCELLED
-    relaunched = _of_another_launch(e, ev)
+    never_ran = ev.started_at is None and reason is not Reason.CANCELLED and not heard(e)
+    if ev.started_at is None and heard(e) and not e.gave_up:
+        # its controller forgot the start of what had shown itself: its node's failure, to pay provisionally from its own mark on
+        reason = reason if reason is Reason.CANCELLED else Reason.NODE_FAIL
+        ev = replace(ev, started_at=e.started_at, source=Witness.PROVISIONAL)
+    relaunched = _of_anotherlaunch_of(e, ev)
     if _gave_up(e, ev) or never_ran or _left_its_prologue(e, ev) or _never_launched(e, ev):
         reason = Reason.REFUSED
     elif e.app_exit is not None and (
@@ -459,16 +470,17 @@ def _ended(a: Attempt, ev: Ended) -> Step:
     return Step(_close(_with(replace(a, absent=0, native_id=a.native_id or ev.native_id), e)))
 
 
-def _launch(a: Attempt, task: int, restart: int, started_at: int) -> int:
+def launch_of(a: Attempt, task: int, restart: int, started_at: int | None) -> int:
     """Which execution a cluster's word of launch `restart` is about. A controller that forgot a launch counts from the one before
-    it: a start long after an execution's own mark is that of the next, where that has left a mark too."""
-    while True:
-        e, later = a.execution(task, restart), a.execution(task, restart + 1)
-        if e is None or later is None or not (e.marked and later.marked) or e.started_at is None or later.started_at is None:
-            return restart
-        if started_at - e.started_at <= RELAUNCH_US or later.started_at - started_at < -RELAUNCH_US:
-            return restart
-        restart += 1
+    it: a start long after an execution's own mark is that of the first later one that left its mark no earlier."""
+    launch = restart
+    if started_at is None:
+        return restart
+    while (e := a.execution(task, launch)) is not None and e.marked and e.started_at is not None:
+        if started_at - e.started_at <= RELAUNCH_US:
+            return launch
+        launch += 1
+    return restart
 
 
 def _forgotten(a: Attempt, task: int, before: int) -> Attempt:
@@ -514,13 +526,16 @@ def _never_launched(e: Execution, ev: Ended) -> bool:
 
 
 def unsettled(a: Attempt, ev: Ended) -> bool:
-    """Whether a site says that it cancelled what shows no sign of a start. A controller that was killed says so of what it launches
-    yet, or has launched: where nobody asked for it, only the fence tells."""
-    if ev.reason is not Reason.CANCELLED or ev.restart or ev.task not in expand(a.tasks):
+    """Whether a site tells the end of what shows no sign of a start. A controller that was killed says so of what it launches yet, or
+    has launched, or takes the end of a job that it forgot for that of the one that got its id; a node that cleans up after the one
+    removes the batch script of the other. Only the fence tells."""
+    if ev.restart or ev.task not in expand(a.tasks):
         return False
     e = a.execution(ev.task) or Execution(ev.task)
-    if e.ended or e.gave_up or heard(e):
+    if e.ended or e.gave_up or heard(e) or _left_its_prologue(e, ev):
         return False
+    if ev.reason is not Reason.CANCELLED:
+        return ev.started_at is not None
     return ev.started_at is None or ev.ended_at - ev.started_at <= PROLOGUE_BOUND_US
 
 
@@ -534,7 +549,7 @@ def _given_back(e: Execution, ev: Ended) -> bool:
     return e.exit_code is not None and ev.reason in (Reason.CANCELLED, Reason.TIMEOUT)
 
 
-def _of_another_launch(e: Execution, ev: Ended) -> bool:
+def _of_anotherlaunch_of(e: Execution, ev: Ended) -> bool:
     """Whether the witness speaks of a later launch than the one that left its mark: a controller that forgot the first launch
     tried again, and that came to nothing, for fence or node refused it."""
     came_to_nothing = ev.reason in (Reason.CANCELLED, Reason.NODE_FAIL) or ev.exit_code == PROLOGUE_REFUSED
@@ -549,10 +564,12 @@ def _of_another_launch(e: Execution, ev: Ended) -> bool:
 
 
 def _declared_dead(a: Attempt, at: int, why: str) -> Step:
-    """What may have started is lost, and ends at its last evidence of life; the rest was never run."""
+    """What may have started is lost, and ends at its last evidence of life; the rest was never run. Of what waits for a permit
+    the server knows which it is."""
     out = a
-    for task in a.unstarted():
-        out = _with(out, Execution(task, reason=Reason.WITHDRAWN, source=Witness.PROVISIONAL))
+    for task in a.unstarted():  # one that waits for no permit may have started since its cluster last answered
+        never = Execution(task, reason=Reason.WITHDRAWN if a.movable else Reason.LOST, source=Witness.PROVISIONAL)
+        out = _with(out, never if a.movable else replace(never, ended_at=at))
     for e in a.executions:
         if e.ended or e.task not in expand(a.tasks):
             continue

@@ -141,6 +141,16 @@ def test_lost_is_for_what_ran_on_the_removed_cluster_and_may_not_run_again() -> 
     other["outages"] = [outage("gamma", "removed", T0 + 5, None)]
     other["jobs"][1]["state"] = "lost"
     assert kinds(other) == {"lost_elsewhere"}
+    unheard = clean()
+    unheard["outages"] = [outage("beta", "removed", T0 + 5, None)]
+    unheard["jobs"][1]["state"] = "lost"
+    unheard["witness"] = [line for line in unheard["witness"] if unheard["jobs"][1]["token"] not in line]
+    del unheard["usage"][1], unheard["journals"][1]
+    assert kinds(unheard) == {"lost_elsewhere"}
+    unheard["jobs"][1]["let_start"] = ["", "beta"]
+    assert kinds(unheard) == set(), "it was killed before its first line"
+    unheard["jobs"][1] |= {"let_start": [""], "movable": False}
+    assert kinds(unheard) == set(), "its owner wanted that it waits for no permit"
 
 
 def test_failed_only_where_a_killed_controller_forgot_it() -> None:

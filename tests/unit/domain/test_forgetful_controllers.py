@@ -12,6 +12,7 @@ from tidegrid.domain.attempt import (
     Attempt,
     DeclaredDead,
     Ended,
+    GaveUp,
     GivenBack,
     Marked,
     Permitted,
@@ -118,10 +119,30 @@ def test_an_allocation_that_outlived_its_application_is_given_back_and_the_job_h
     assert after(*done, GivenBack(0, 0), ended(Reason.OOM, 61, 90)).reason is Reason.OOM
 
 
+def test_what_had_shown_itself_began_whatever_its_controller_remembers() -> None:
+    """Accounting has an end without a start: of what left no mark, it is true."""
+    def end(reason: Reason) -> Ended:
+        return Ended(0, 0, "7", reason, 0, None, 70 * SECOND, Witness.ACCOUNTING)
+
+    assert after(end(Reason.NODE_FAIL)).reason is Reason.REFUSED
+    a = after(mark(61.5), Permitted(0, 0), end(Reason.FAILED), movable=True)
+    e = a.executions[0]
+    assert (a.reason, e.started_at, e.ended_at, e.source) == (
+        Reason.NODE_FAIL, int(61.5 * SECOND), 70 * SECOND, Witness.PROVISIONAL,
+    )  # fmt: skip
+    assert after(mark(61.5), end(Reason.FAILED)).reason is Reason.NODE_FAIL, "it waits for no permit"
+    assert after(mark(61.5), AppExited(0, 0, 0), end(Reason.NODE_FAIL)).reason is Reason.OK, "its own word"
+    assert after(mark(61.5), end(Reason.CANCELLED)).reason is Reason.CANCELLED
+    gave_up = after(mark(61.5), GaveUp(0, 0, "n"), end(Reason.FAILED), movable=True)
+    assert gave_up.reason is Reason.REFUSED and gave_up.executions[0].started_at is None
+
+
 def test_what_waited_for_its_permit_on_a_dead_cluster_never_ran() -> None:
     began = Started(0, 0, "7", 60 * SECOND, Witness.CONTROLLER)
     dead = DeclaredDead(61 * SECOND, "declared dead")
     assert after(began, dead, movable=True).reason is Reason.WITHDRAWN
     assert after(began, mark(60.5), dead, movable=True).reason is Reason.LOST, "a permit may have been given, and not recorded"
     assert after(began, dead).reason is Reason.LOST
+    assert after(dead, movable=True).reason is Reason.WITHDRAWN
+    assert after(dead).reason is Reason.LOST, "it may have begun since its cluster was heard last"
     assert after(began, dead, movable=True, restartable=True).reason is Reason.LOST, "it may start on the site's lease"

@@ -30,7 +30,7 @@ class Job:
 
     def start(self, native_id: str = "12", shell: str = "sh", **env: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [shell, self.dir / "job.sh"],
+            [str(shutil.which(shell)), self.dir / "job.sh"],
             env={"PATH": os.environ["PATH"], "TIDE_NATIVE_ID": native_id, **env},
             stderr=subprocess.PIPE,
             text=True,
@@ -102,6 +102,65 @@ def test_a_file_system_that_fails_is_no_permit(tmp_path: Path) -> None:
     assert process.poll() is None and job.out() == ""
     (job.root / "unmounted").rename(job.root / "spool")
     assert process.wait(10) == 75 and job.spool() == [f"{ATTEMPT}.0.0.gaveup"]
+
+
+@pytest.mark.parametrize("tail", ["gnu", "another", "none"])
+@pytest.mark.parametrize("shell", [s for s in ("dash", "bash") if shutil.which(s)])
+def test_a_permit_starts_it_whatever_tail_there_is(tmp_path: Path, shell: str, tail: str) -> None:
+    path = os.environ["PATH"]
+    if tail != "gnu":
+        (tools := tmp_path / "tools").mkdir()
+        for name in ("sh", "ln", "date", "mkdir", "mv", "sleep", "setsid", "readlink", "timeout", "tail"):
+            (tools / name).symlink_to(str(shutil.which(name)))
+        (tools / "tail").unlink()
+        path = str(tools)
+        if tail == "another":  # BusyBox: knows no such option
+            (tools / "tail").write_text("#!/bin/sh\nexit 1\n")
+            (tools / "tail").chmod(0o700)
+    job = Job(tmp_path / "site", "echo ran", movable=True, wait_s=60)
+    process = job.start(shell=shell, PATH=path)
+    mark = job.root / "spool" / f"{ATTEMPT}.0.0.mark"
+    wait_until(mark.exists)
+    time.sleep(0.5)
+    assert process.poll() is None and job.out() == ""
+    mark.unlink()
+    assert process.wait(10) == 0 and job.out() == "ran\n" and job.spool() == [f"{ATTEMPT}.0.0.end"]
+
+
+@pytest.mark.parametrize("restartable", [False, True])
+def test_a_mark_that_the_server_has_no_more_use_for_is_no_permit(tmp_path: Path, restartable: bool) -> None:
+    job = Job(tmp_path / "site", "echo ran; sleep 20", movable=True, restartable=restartable, wait_s=60)
+    (job.root / "lease").write_text(f"1 {int(time.time()) + 60} token\n")
+    process = job.start()
+    mark = job.root / "spool" / f"{ATTEMPT}.0.0.mark"
+    wait_until(lambda: mark.exists() and (not restartable or job.out() == "ran\n"))
+    (job.dir / "over").touch()
+    mark.unlink()
+    assert process.wait(10) == 75 and job.spool() == []
+    assert job.out() == ("ran\n" if restartable else ""), "what has started on the lease is stopped"
+
+
+def test_what_is_told_to_stop_while_it_waits_leaves_nothing_behind(tmp_path: Path) -> None:
+    job = Job(tmp_path / "site", "echo ran", movable=True, wait_s=60)
+    process = job.start()
+    wait_until(lambda: b"tail" in _session(process.pid))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 75 and job.spool() == [f"{ATTEMPT}.0.0.gaveup"]
+    wait_until(lambda: not _session(process.pid).split())
+
+
+def test_one_that_ends_before_its_permit_leaves_nothing_behind(tmp_path: Path) -> None:
+    job = Job(tmp_path / "site", "sleep 0.5; echo ran", movable=True, restartable=True, wait_s=60)
+    (job.root / "lease").write_text(f"1 {int(time.time()) + 60} token\n")
+    process = job.start()
+    wait_until(lambda: b"tail" in _session(process.pid))
+    assert process.wait(10) == 0 and job.out() == "ran\n"
+    wait_until(lambda: b"tail" not in _session(process.pid))
+
+
+def _session(pid: int) -> bytes:
+    """The commands that live in its session."""
+    return subprocess.run(["ps", "-o", "comm=", "-s", str(pid)], capture_output=True).stdout
 
 
 def test_a_mark_that_cannot_be_written_refuses_the_start(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class _Job:
     native_id: int
     waiting: set[int] = field(default_factory=set)
     running: set[int] = field(default_factory=set)
+    again: set[tuple[int, int]] = field(default_factory=set)
     stuck: str = ""
     says: str = ""
 
@@ -88,6 +89,8 @@ def interpret(
                     continue
                 job.running.add(task)
                 now_running.add(key)
+                if row.restarts:
+                    job.again.add((task, row.restarts))
                 if key not in before and row.start:
                     at = row.start * SECOND
                     records.append(Record(row.name, Started(task, row.restarts, str(row.base), at, Witness.CONTROLLER)))
@@ -113,7 +116,7 @@ def interpret(
     cursor.started = now_running
     cursor.prune({r.base for r in queue})
     listed = tuple(
-        Listed(name, str(j.native_id), tuple(sorted(j.waiting)), tuple(sorted(j.running)), j.stuck, j.says)
+        Listed(name, str(j.native_id), tuple(sorted(j.waiting)), tuple(sorted(j.running)), j.stuck, j.says, tuple(sorted(j.again)))
         for name, j in jobs.items()
         if j.waiting or j.running
     )
