@@ -47,7 +47,8 @@ def _usage(
         runs = charged.get((r["cluster"], r["attempt"], r["task"]), [])
         refused = r.get("exit") == REFUSED or str(r.get("fence", "")).startswith("server:")
         stillborn = r.get("reason") == "cancelled" and not r.get("fence") and r["ended_us"] - r["started_us"] < BATCH_SCRIPT_US
-        free = (refused or stillborn) and (r["attempt"], r["native_id"], r["task"]) not in ran
+        waited = r.get("reason") == "cancelled" and r.get("let_start") is False  # for a permit: no application has opened its output
+        free = (refused or stillborn or waited) and (r["attempt"], r["native_id"], r["task"]) not in ran
         match = next((s for s in runs if micros(s[0]["started_at"]) == r["started_us"]), None)
         if match is None and runs and not free:
             match = runs[0]

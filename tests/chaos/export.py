@@ -37,6 +37,7 @@ def journal(home: Path) -> list[dict[str, Any]]:
                     "task": record["task"], "started_us": record["start"], "ended_us": record["at"],
                     "exit": record["exit"], "reason": record["reason"],
                     "fence": fence(directories[record["n"]], record["task"]),
+                    "let_start": (directories[record["n"]] / "log" / f"{record['task']}.out").exists(),
                 }
             )  # fmt: skip
     return runs

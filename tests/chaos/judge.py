@@ -11,7 +11,8 @@ DIR holds
                     seconds: how long a run sleeps between its two lines
     usage.json      `GET /usage`, all pages
     journals.json   what the clusters recorded: [{cluster, attempt, native_id, task, started_us, ended_us, exit, reason,
-                    fence}], fence: the target of the task's fence link at the site, `server:…` where the server won it.
+                    fence, let_start}], fence: the target of the task's fence link at the site, `server:…` where the server won it;
+                    let_start: whether the application was started: its output file is there.
                     Of Slurm also {cores, witness: accounting | controller}: these tell whole seconds, and may have forgotten
     outages.json    [{cluster, kind, begin_us, end_us}], end_us null: for good
     check.json      `GET /journal/check`

@@ -164,7 +164,8 @@ def test_a_run_in_no_record_had_ended_when_its_sleep_was_over_without_a_word() -
 
 
 @pytest.mark.parametrize("how", [{"exit": 75}, {"exit": 143, "reason": "cancelled", "fence": "server:3"},
-                                 {"exit": 143, "reason": "cancelled", "fence": "", "ended_us": T0 + 5_640}])
+                                 {"exit": 143, "reason": "cancelled", "fence": "", "ended_us": T0 + 5_640},
+                                 {"exit": 143, "reason": "cancelled", "fence": "12:n", "let_start": False}])
 def test_a_refused_run_is_free(how: dict[str, Any]) -> None:
     run = clean()
     run["journals"].append({**run["journals"][0], "attempt": "att-r", "native_id": "12", **how})
@@ -179,7 +180,8 @@ def test_a_run_that_worked_is_never_free() -> None:
 
 
 def test_a_run_that_was_cancelled_later_or_had_its_fence_is_not_free() -> None:
-    for how in ({"fence": "", "ended_us": T0 + 200_000}, {"fence": "12:n", "ended_us": T0 + 5_640}):
+    for how in ({"fence": "", "ended_us": T0 + 200_000}, {"fence": "12:n", "ended_us": T0 + 5_640},
+                {"fence": "12:n", "let_start": True}):  # fmt: skip
         run = clean()
         run["journals"].append({**run["journals"][0], "attempt": "att-r", "native_id": "12", "exit": 143, "reason": "cancelled", **how})
         assert set(judge.judge(**run).kinds) == {"unbilled"}
