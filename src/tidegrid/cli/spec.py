@@ -52,7 +52,7 @@ def wanted(
     env: Annotated[list[str] | None, _list(("--env", "-e"), "A variable for the job. Repeatable.", "NAME=VALUE")] = None,
     input: Annotated[list[str] | None, _list(("--input", "-i"), "A file or directory for the job: FILE, PATH=FILE, PATH=JOB:OUTPUT, or PATH=@DATASET. Repeatable.", "PATH=FILE")] = None,
     output: Annotated[list[str] | None, _list(("--output",), "Files to bring back. Repeatable.", "GLOB")] = None,
-    movable: Annotated[bool | None, typer.Option("--movable/--not-movable", help="Whether it may be placed elsewhere when its cluster falls silent.", show_default=False)] = None,
+    movable: Annotated[bool | None, typer.Option("--movable/--not-movable", help="Whether it may be placed elsewhere when its cluster falls silent, and waits for a permit to start; by default it does.", show_default=False)] = None,
     restartable: Annotated[bool, typer.Option("--restartable", help="It may be started again after a broken run.")] = False,
     feature: Annotated[str, typer.Option("--feature", help="Of nodes, as in Slurm's --constraint.", metavar="WORDS", show_default=False)] = "",
     qos: Annotated[str, typer.Option("--qos", help="A quality of service of the site.", metavar="NAME", show_default=False)] = "",

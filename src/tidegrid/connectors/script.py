@@ -32,8 +32,9 @@ def render_job(
     """The batch script of one attempt.
 
     attempt: its id in base32, without prefix; root: absolute path of the site's root; directory: the attempt's, relative to
-    the root; command_file, continue_file: the application scripts in it; wait_s: how long a movable attempt waits for its permit; stop_s: how
-    long one that has started on its site's lease runs without (the same where None); env: exported to the application. ValueError where a value cannot stand in a script.
+    the root; command_file, continue_file: the application scripts in it; wait_s: how long a movable attempt waits for its permit;
+    stop_s: how long one that has started on its site's lease runs without (the same where None); env: exported to the application.
+    ValueError where a value cannot stand in a script.
     """
     if not root.startswith("/"):
         raise ValueError(f"the site's root {root!r} is not absolute")

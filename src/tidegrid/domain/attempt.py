@@ -448,7 +448,7 @@ def _ended(a: Attempt, ev: Ended) -> Step:
         # its controller forgot the start of what had shown itself: its node's failure, to pay provisionally from its own mark on
         reason = reason if reason is Reason.CANCELLED else Reason.NODE_FAIL
         ev = replace(ev, started_at=e.started_at, source=Witness.PROVISIONAL)
-    relaunched = _of_anotherlaunch_of(e, ev)
+    relaunched = _of_another_launch(e, ev)
     if _gave_up(e, ev) or never_ran or _left_its_prologue(e, ev) or _never_launched(e, ev):
         reason = Reason.REFUSED
     elif e.app_exit is not None and (
@@ -549,7 +549,7 @@ def _given_back(e: Execution, ev: Ended) -> bool:
     return e.exit_code is not None and ev.reason in (Reason.CANCELLED, Reason.TIMEOUT)
 
 
-def _of_anotherlaunch_of(e: Execution, ev: Ended) -> bool:
+def _of_another_launch(e: Execution, ev: Ended) -> bool:
     """Whether the witness speaks of a later launch than the one that left its mark: a controller that forgot the first launch
     tried again, and that came to nothing, for fence or node refused it."""
     came_to_nothing = ev.reason in (Reason.CANCELLED, Reason.NODE_FAIL) or ev.exit_code == PROLOGUE_REFUSED
@@ -568,8 +568,8 @@ def _declared_dead(a: Attempt, at: int, why: str) -> Step:
     the server knows which it is."""
     out = a
     for task in a.unstarted():  # one that waits for no permit may have started since its cluster last answered
-        never = Execution(task, reason=Reason.WITHDRAWN if a.movable else Reason.LOST, source=Witness.PROVISIONAL)
-        out = _with(out, never if a.movable else replace(never, ended_at=at))
+        reason, ended_at = (Reason.WITHDRAWN, None) if a.movable else (Reason.LOST, at)
+        out = _with(out, Execution(task, reason=reason, ended_at=ended_at, source=Witness.PROVISIONAL))
     for e in a.executions:
         if e.ended or e.task not in expand(a.tasks):
             continue
