@@ -161,10 +161,7 @@ class Batch:
         assert part is not None
         ledger.release(self.conn, self.ctx.ids, self.now, row["id"])
         attempts.update_row(self.conn, row["id"], settled=True)
-        last: dict[int, Execution] = {}
-        for e in after.executions:
-            if e.task not in last or e.restart > last[e.task].restart:
-                last[e.task] = e
+        last = after.last()
         tasks = expand(after.tasks)
         if any(e.reason is Reason.REFUSED and not e.gave_up for e in last.values()):
             # its prologue would not start it: counted, so that a site where none can does not get it for ever

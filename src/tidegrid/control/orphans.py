@@ -92,11 +92,10 @@ def ends(a: Attempt, sightings: Sightings, now: int) -> list[Ended]:
 
 def to_give_back(a: Attempt, running: Collection[int]) -> list[GivenBack]:
     """Executions that said that they ended, and that their cluster shows as running; not where it runs the task again."""
-    last = {e.task: e.restart for e in sorted(a.executions, key=lambda e: e.restart)}
     return [
         GivenBack(e.task, e.restart)
-        for e in a.executions
-        if e.app_exit is not None and not e.ended and e.task in running and e.restart == last[e.task]
+        for e in a.last().values()
+        if e.app_exit is not None and not e.ended and e.task in running
     ]
 
 

@@ -115,6 +115,10 @@ class Attempt:
                 return e
         return None
 
+    def last(self) -> dict[int, Execution]:
+        """The latest known execution of each task that has one."""
+        return {e.task: e for e in sorted(self.executions, key=lambda e: e.restart)}
+
     def unstarted(self) -> tuple[int, ...]:
         """Tasks of which no start is known."""
         known = {e.task for e in self.executions}
@@ -396,7 +400,10 @@ def step(a: Attempt, ev: Evidence) -> Step:
         case Withdrawn(why):
             if not can_withdraw(a):
                 return Step(a, ("withdrawal of an attempt that may have started",))
-            return Step(replace(a, state=State.ENDED, reason=Reason.WITHDRAWN, detail=why[:500]))
+            closed = tuple(  # those left open gave up
+                x if x.ended else replace(x, reason=Reason.WITHDRAWN, source=Witness.PROVISIONAL) for x in a.executions
+            )
+            return Step(replace(a, state=State.ENDED, reason=Reason.WITHDRAWN, detail=why[:500], executions=closed))
         case DeclaredDead(at, why):
             return _declared_dead(a, at, why)
 
@@ -583,13 +590,8 @@ def _declared_dead(a: Attempt, at: int, why: str) -> Step:
 
 def _close(a: Attempt) -> Attempt:
     """ENDED when every known execution of every task has ended, with the worst reason of the tasks' last ones."""
-    last: dict[int, Execution] = {}
-    open_ = set()
-    for e in a.executions:
-        if not e.ended:
-            open_.add(e.task)
-        if e.task not in last or e.restart > last[e.task].restart:
-            last[e.task] = e
+    last = a.last()
+    open_ = {e.task for e in a.executions if not e.ended}
     tasks = expand(a.tasks)
     if all(t in last and t not in open_ for t in tasks):
         worst = max((last[t].reason or Reason.OK for t in tasks), key=_WORSE.__getitem__)

@@ -19,6 +19,7 @@ from tidegrid.domain.attempt import (
     Reason,
     Started,
     State,
+    Withdrawn,
     Witness,
     step,
 )
@@ -135,6 +136,11 @@ def test_what_had_shown_itself_began_whatever_its_controller_remembers() -> None
     assert after(mark(61.5), end(Reason.CANCELLED)).reason is Reason.CANCELLED
     gave_up = after(mark(61.5), GaveUp(0, 0, "n"), end(Reason.FAILED), movable=True)
     assert gave_up.reason is Reason.REFUSED and gave_up.executions[0].started_at is None
+
+
+def test_what_gave_up_is_over_with_the_attempt_that_is_withdrawn() -> None:
+    a = after(GaveUp(0, 0, "n"), Withdrawn("silent"), movable=True)
+    assert [e.reason for e in a.executions] == [a.reason] == [Reason.WITHDRAWN]
 
 
 def test_what_waited_for_its_permit_on_a_dead_cluster_never_ran() -> None:
