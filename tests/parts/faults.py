@@ -187,6 +187,9 @@ class FaultyFiles:
     async def glob(self, directory: str, patterns: Sequence[str], *, limit: int = 10_000) -> list[FileInfo]:
         return await self._do("glob", lambda: self._inner.glob(directory, patterns, limit=limit))
 
+    async def glob_many(self, wanted: Sequence[tuple[str, Sequence[str]]], *, limit: int = 10_000) -> list[list[FileInfo]]:
+        return await self._do("glob", lambda: self._inner.glob_many(wanted, limit=limit))
+
     async def sha256(self, path: str, *, length: int | None = None) -> str:
         return await self._do("sha256", lambda: self._inner.sha256(path, length=length))
 

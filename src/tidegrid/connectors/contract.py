@@ -157,7 +157,8 @@ class SiteFiles(Protocol):
         ...
 
     async def write_many(self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600) -> None:
-        """Small files into one directory, each as `write` does it, in as few round trips as the site allows."""
+        """Small files into one directory (made, 0700), in as few round trips as the site allows. Whole and on the disk when this
+        returns; not before, so that they are for readers who come later. NoSpace where the disk is full."""
         ...
 
     async def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
@@ -178,6 +179,10 @@ class SiteFiles(Protocol):
 
     async def glob(self, directory: str, patterns: Sequence[str], *, limit: int = 10_000) -> list[FileInfo]:
         """Regular files below `directory` that match; links are not followed out of it."""
+        ...
+
+    async def glob_many(self, wanted: Sequence[tuple[str, Sequence[str]]], *, limit: int = 10_000) -> list[list[FileInfo]]:
+        """`glob` for several directories (directory, patterns), in their order, in as few round trips; limit: of each."""
         ...
 
     async def sha256(self, path: str, *, length: int | None = None) -> str:

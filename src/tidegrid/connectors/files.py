@@ -70,6 +70,9 @@ class LocalFiles(LocalCache):
         """Paths are relative to `directory`, sorted. SiteRefused (site.too_many_files) above the limit."""
         return await self._run(self._glob, directory, tuple(patterns), limit)
 
+    async def glob_many(self, wanted: Sequence[tuple[str, Sequence[str]]], *, limit: int = 10_000) -> list[list[FileInfo]]:
+        return await self._run(lambda: [self._glob(directory, tuple(patterns), limit) for directory, patterns in wanted])
+
     async def sha256(self, path: str, *, length: int | None = None) -> str:
         return await self._run(self._sha256, path, length, limited=False)
 

@@ -133,6 +133,17 @@ class RootedFiles:
         files, rest = self._at(directory)
         return await files.glob(rest, patterns, limit=limit)
 
+    async def glob_many(self, wanted: Sequence[tuple[str, Sequence[str]]], *, limit: int = 10_000) -> list[list[FileInfo]]:
+        by_user: dict[str, list[tuple[int, str, Sequence[str]]]] = {}
+        for i, (directory, patterns) in enumerate(wanted):
+            user, rest = split(directory)
+            by_user.setdefault(user, []).append((i, rest, patterns))
+        found = await asyncio.gather(
+            *(self._at(below(u, ""))[0].glob_many([(d, p) for _, d, p in its], limit=limit) for u, its in by_user.items())
+        )
+        in_order = {i: files for its, of in zip(by_user.values(), found, strict=True) for (i, _, _), files in zip(its, of, strict=True)}
+        return [in_order[i] for i in range(len(wanted))]
+
     async def sha256(self, path: str, *, length: int | None = None) -> str:
         files, rest = self._at(path)
         return await files.sha256(rest, length=length)

@@ -7,7 +7,7 @@ end when it is lost, and everything they write is checked against it (`control.a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
@@ -37,6 +37,7 @@ from tidegrid.store import attempts, clusters, jobs
 log = structlog.get_logger(__name__)
 PRUNE_S = 3600.0  # seconds between two rounds of forgetting what need not be kept
 _PRUNE = "prune"
+TOGETHER = 64  # attempts whose outputs are asked for in one message
 SLOWEST = 2.0  # seconds between two looks at a cluster that does not answer
 
 
@@ -50,6 +51,7 @@ class Loops:
         self.leases = leases
         self.contacts: dict[str, Contact] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._apart: set[int] = set()  # attempts whose outputs did not come together with others'
         picture.contacts = self.contacts
         self.relocator = Relocator(ctx, self.contacts, picture)
         self.steering = Steering(ctx, picture)
@@ -213,6 +215,14 @@ class Loops:
         rows, dead = await ctx.store.read(
             lambda c: (attempts.unfetched(c, ids), {r["name"] for r in clusters.all(c) if r["dead_at"] is not None})
         )
+        by_job: dict[int, list[attempts.Row]] = {}
+        for row in sorted(rows, key=lambda r: r["id"], reverse=True):  # the newest first: what it left is the result, and takes the names
+            by_job.setdefault(row["job_id"], []).append(row)
+        together: dict[str, list[attempts.Row]] = {}
+        for newest, *_ in by_job.values():
+            if newest["cluster"] not in dead and newest["id"] not in self._apart:
+                together.setdefault(newest["cluster"], []).append(newest)
+        home = set().union(*await asyncio.gather(*(self._fetch_together(*of) for of in together.items())), set[int]())
         gate = asyncio.Semaphore(ctx.settings.transfers_at_once)
 
         async def one(row: attempts.Row) -> int:
@@ -230,18 +240,46 @@ class Loops:
                         return 0
 
         async def of_job(its: list[attempts.Row]) -> int:
-            """The newest first: what it left is the result, and takes the names; earlier attempts' files stand beside it."""
+            """Earlier attempts' files stand beside the newest's."""
             done = 0
-            for row in sorted(its, key=lambda r: r["id"], reverse=True):
-                if not await one(row):
+            for row in its:
+                if row["id"] not in home and not await one(row):
                     break
                 done += 1
             return done
 
-        by_job: dict[int, list[attempts.Row]] = {}
-        for row in rows:
-            by_job.setdefault(row["job_id"], []).append(row)
         return sum(await asyncio.gather(*(of_job(its) for its in by_job.values())))
+
+    async def _fetch_together(self, cluster: str, rows: Sequence[attempts.Row]) -> set[int]:
+        """Attempts of a cluster whose outputs came home in one stream. What does not come so is fetched by itself, from then on: one
+        that cannot be brought keeps no other from coming."""
+        connector, held, contact = self.ctx.connector(cluster), self.ctx.held.get(cluster_role(cluster)), self.contacts.get(cluster)
+        home: set[int] = set()
+        if connector is None or held is None or contact is None or contact.silent:
+            return home
+        with acting(held):
+            for i in range(0, len(rows), TOGETHER):
+                some = rows[i : i + TOGETHER]
+                specs = await self.ctx.store.read(lambda c: jobs.many(c, {r["job_id"] for r in some}))  # noqa: B023 - awaited here
+                try:
+                    came = await self.staging.fetch_together(connector, [(r, intake.spec_from(specs[r["job_id"]])) for r in some])
+                except (SiteUnsure, SiteRefused, TimeoutError, OSError, TideError) as e:
+                    log.info("fetch.apart", cluster=cluster, attempts=len(some), why=str(e))
+                    came = set()
+                self._apart |= {r["id"] for r in some} - came
+                try:
+                    if came:
+                        await self.ctx.write(lambda c: self._fetched(c, [r for r in some if r["id"] in came]))  # noqa: B023
+                except TideError as e:
+                    if e.code != "lease.lost":
+                        raise
+                    return home
+                home |= came
+        return home
+
+    def _fetched(self, conn: Connection, rows: Sequence[attempts.Row]) -> None:
+        attempts.mark_fetched(conn, [r["id"] for r in rows])
+        refresh(conn, self.ctx, {r["job_id"] for r in rows}, self.ctx.now())
 
     async def _fetch(self, row: attempts.Row, *, given_up: bool) -> int:
         connector = self.ctx.connector(row["cluster"])
@@ -263,9 +301,6 @@ class Loops:
                 await self.ctx.write(lambda c: jobs.update_job(c, row["job_id"], reason=why))
                 return 0
 
-        def commit(conn: Connection) -> None:
-            attempts.update_row(conn, row["id"], fetched=True)
-            refresh(conn, self.ctx, [row["job_id"]], self.ctx.now())
-
-        await self.ctx.write(commit)
+        await self.ctx.write(lambda c: self._fetched(c, [row]))
+        self._apart.discard(row["id"])
         return 1

@@ -62,9 +62,7 @@ class Mover:
         there = max((f.size for f in found if f.path.rpartition("/")[2] == name), default=0)
         return there if there <= size else 0
 
-    async def fetch_small(
-        self, files: SiteFiles, rows: Sequence[Row], home: Path, done: list[tuple[int, str, int]]
-    ) -> list[Row]:
+    async def fetch_small(self, files: SiteFiles, rows: Sequence[Row], done: list[tuple[int, str, int]]) -> list[Row]:
         """Bring small files home many at a time; those that are left for `fetch`, which says what is wrong with them."""
         small = [r for r in rows if r["size"] <= SMALL and not r["offset"]]
         left = [r for r in rows if r["size"] > SMALL or r["offset"]]
@@ -76,7 +74,7 @@ class Mover:
                 batch.append(small.pop(0))
             found = await files.read_many([r["site_path"] for r in batch])
             left += [r for r in batch if r["site_path"] not in found]
-            arrived = [(r, home / r["path"], found[r["site_path"]]) for r in batch if r["site_path"] in found]
+            arrived = [(r, self.target(r), found[r["site_path"]]) for r in batch if r["site_path"] in found]
             taken = await asyncio.to_thread(_keep_all, [(self._own_temporary(r, t), t, d) for r, t, d in arrived])
             for (row, _, data), sha in zip(arrived, taken, strict=True):
                 if sha:
@@ -84,6 +82,10 @@ class Mover:
                 else:
                     left.append(row)
         return left
+
+    def target(self, row: Row) -> Path:
+        """Where a job's output lies at home."""
+        return results.job_directory(self.ctx.home, row["org_id"], row["job_id"]) / str(row["path"])
 
     def _own_temporary(self, row: Row, target: Path) -> Path:
         """A file of this server's own: one that was stopped may go on with its part when it wakes up."""

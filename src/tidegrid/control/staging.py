@@ -16,18 +16,17 @@ import structlog
 from sqlalchemy import Connection, RowMapping
 
 from tidegrid.catalog.document import Application
-from tidegrid.connectors.contract import Connector, SiteFiles, SiteRefused
+from tidegrid.connectors.contract import Connector, FileInfo, SiteFiles, SiteRefused
 from tidegrid.connectors.packs import untouched
 from tidegrid.connectors.rooted import split
 from tidegrid.control import bringing, caches, results
 from tidegrid.control.blobstore import (
     BlobStore,
-    make_directory,
     require_space,
 )
 from tidegrid.control.bringing import Bringer, Source
 from tidegrid.control.context import Context
-from tidegrid.control.moving import Mover
+from tidegrid.control.moving import SMALL, Mover
 from tidegrid.control.uploads import Uploads
 from tidegrid.domain.errors import InvalidInput, NoSpace, NotFound, TideError
 from tidegrid.domain.ids import show
@@ -40,6 +39,7 @@ from tidegrid.store.scope import Scope
 log = structlog.get_logger(__name__)
 Row = Mapping[Any, Any]
 BATCH = 200  # transfers closed in one transaction
+LITTLE = 32  # files of an attempt that are brought home together with those of others
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,20 +162,14 @@ class Staging:
         """
         async with self.gate:
             wanted = await self._wanted(connector.files, attempt, spec)
-            rows = await self._plan(connector.cluster, attempt, wanted)
-            todo = [r for r in rows if r["state"] == "pending"]
-            needed = sum(max(0, r["size"] - r["offset"]) for r in todo)
-            home = results.job_directory(self.ctx.home, attempt["org_id"], attempt["job_id"])
-            if todo:
-                await asyncio.to_thread(make_directory, home)
-                await asyncio.to_thread(require_space, self.ctx.home, home, needed)
+            todo = await self._todo(connector.cluster, [(attempt, wanted)])
             done: list[tuple[int, str, int]] = []
             failed: list[tuple[int, str, str]] = []
             try:
-                todo = await self.mover.fetch_small(connector.files, todo, home, done)
+                todo = await self.mover.fetch_small(connector.files, todo, done)
                 for row in todo:
                     try:
-                        sha, size = await self.mover.fetch(connector.files, row, home / row["path"])
+                        sha, size = await self.mover.fetch(connector.files, row, self.mover.target(row))
                         done.append((row["id"], sha, size))
                     except NoSpace:
                         raise
@@ -194,41 +188,72 @@ class Staging:
             tuple((r["path"], r["error"]) for r in after if r["state"] == "failed"),
         )
 
-    async def _wanted(self, files: SiteFiles, attempt: Row, spec: JobSpec) -> list[results.Wanted]:
-        directory, array = attempt["directory"], bool(spec.array)
-        tasks = expand(attempt["tasks"])
-        limit = results.MAX_FILES_OF_ARRAY if array else results.MAX_FILES
-        wanted = results.select_logs(directory, await files.glob(f"{directory}/log", ["*"], limit=limit))
-        if spec.outputs:
-            patterns = [f"*/{p}" for p in spec.outputs] if array else list(spec.outputs)
+    async def fetch_together(self, connector: Connector, ended: Sequence[tuple[Row, JobSpec]]) -> set[int]:
+        """The outputs of many attempts that left little: in one question and one stream. Those of which nothing is left to bring;
+        the others, and all of them where this raises anything, are for `fetch_outputs`."""
+        async with self.gate:
+            looks = [_looks(attempt, spec) for attempt, spec in ended]
+            found = iter(await connector.files.glob_many([look for its in looks for look in its], limit=results.MAX_FILES))
+            wanted = [
+                (attempt, _chosen(attempt, spec, [next(found) for _ in its]))
+                for (attempt, spec), its in zip(ended, looks, strict=True)
+            ]
+            todo = await self._todo(connector.cluster, wanted)
+            by_attempt: dict[int, list[Row]] = {attempt["id"]: [] for attempt, _ in ended}
+            for row in todo:
+                by_attempt[row["attempt_id"]].append(row)
+            little = {
+                i for i, rows in by_attempt.items()
+                if len(rows) <= LITTLE and sum(r["size"] for r in rows) <= SMALL and not any(r["offset"] for r in rows)
+            }  # fmt: skip
+            done: list[tuple[int, str, int]] = []
             try:
-                found = await files.glob(f"{directory}/work", patterns, limit=limit)
-            except SiteRefused as e:
-                wanted.append(results.Wanted(f"{directory}/work", "outputs", 0, f"{e.message}; they stay at the site"))
-                return wanted
-            if "**" in spec.outputs:  # all that is new: what it was given, and has not changed, is not
-                given = {i.path for i in spec.inputs}
-                found = [f for f in found if not (untouched(f.modified) and _given(f.path, given, array))]
-            wanted += results.select_outputs(directory, found, spec.outputs, tasks, array=array)
-        return wanted
+                left = await self.mover.fetch_small(connector.files, [r for r in todo if r["attempt_id"] in little], done)
+            finally:
+                await self._close(done, [])
+            return little - {r["attempt_id"] for r in left}
 
-    async def _plan(self, cluster: str, attempt: Row, wanted: Sequence[results.Wanted]) -> list[Row]:
-        """The rows of this attempt, with names of their own where another attempt has taken one."""
+    async def _wanted(self, files: SiteFiles, attempt: Row, spec: JobSpec) -> list[results.Wanted]:
+        limit = results.MAX_FILES_OF_ARRAY if spec.array else results.MAX_FILES
+        logs, *work = _looks(attempt, spec)
+        found = [await files.glob(*logs, limit=limit)]
+        try:
+            found += [await files.glob(*look, limit=limit) for look in work]
+        except SiteRefused as e:
+            why = f"{e.message}; they stay at the site"
+            return [*_chosen(attempt, spec, found), results.Wanted(f"{attempt['directory']}/work", "outputs", 0, why)]
+        return _chosen(attempt, spec, found)
+
+    async def _todo(self, cluster: str, wanted: Sequence[tuple[Row, Sequence[results.Wanted]]]) -> list[Row]:
+        """Rows of what is still to come, where there is room for it."""
+        rows = await self._plan(cluster, wanted)
+        todo = [r for r in rows if r["state"] == "pending"]
+        if todo:
+            home = results.job_directory(self.ctx.home, todo[0]["org_id"], todo[0]["job_id"])
+            needed = sum(max(0, r["size"] - r["offset"]) for r in todo)
+            await asyncio.to_thread(require_space, self.ctx.home, home, needed)
+        return todo
+
+    async def _plan(self, cluster: str, wanted: Sequence[tuple[Row, Sequence[results.Wanted]]]) -> list[Row]:
+        """The rows of these attempts, with names of their own where another attempt has taken one."""
 
         def commit(conn: Connection) -> list[Row]:
-            scope = Scope(attempt["org_id"])
-            taken = transfers.paths_of_others(conn, scope, attempt["job_id"], attempt["id"])
-            rows: dict[str, dict[str, Any]] = {}
-            for w in wanted:
-                path = results.apart(w.path, attempt["id"]) if w.path in taken else w.path
-                rows[path] = self.row(attempt, "out", cluster, w.site_path, path, w.size)
-                if w.problem:
-                    rows[path] |= {"state": "failed", "error": w.problem, "ended_at": self.ctx.now()}
-                else:
-                    rows[path] |= {"state": "pending", "error": "", "ended_at": None}
-            return [*transfers.add(conn, list(rows.values()))]
+            return [row for attempt, its in wanted if its for row in self._plan_one(conn, cluster, attempt, its)]
 
-        return await self.ctx.write(commit) if wanted else []
+        return await self.ctx.write(commit) if any(its for _, its in wanted) else []
+
+    def _plan_one(self, conn: Connection, cluster: str, attempt: Row, wanted: Sequence[results.Wanted]) -> list[Row]:
+        scope = Scope(attempt["org_id"])
+        taken = transfers.paths_of_others(conn, scope, attempt["job_id"], attempt["id"])
+        rows: dict[str, dict[str, Any]] = {}
+        for w in wanted:
+            path = results.apart(w.path, attempt["id"]) if w.path in taken else w.path
+            rows[path] = self.row(attempt, "out", cluster, w.site_path, path, w.size)
+            if w.problem:
+                rows[path] |= {"state": "failed", "error": w.problem, "ended_at": self.ctx.now()}
+            else:
+                rows[path] |= {"state": "pending", "error": "", "ended_at": None}
+        return [*transfers.add(conn, list(rows.values()))]
 
     def row(self, attempt: Row, direction: str, cluster: str, site_path: str, path: str, size: int) -> dict[str, Any]:
         return {
@@ -291,6 +316,27 @@ class Staging:
         return await asyncio.to_thread(
             _read, self._result(found["org_id"], found["job_id"], found["path"]), offset, limit
         )
+
+
+def _looks(attempt: Row, spec: JobSpec) -> list[tuple[str, list[str]]]:
+    """Where an attempt's outputs lie at its site: directories and patterns, the logs first."""
+    looks = [(f"{attempt['directory']}/log", ["*"])]
+    if spec.outputs:
+        patterns = [f"*/{p}" for p in spec.outputs] if spec.array else list(spec.outputs)
+        looks.append((f"{attempt['directory']}/work", patterns))
+    return looks
+
+
+def _chosen(attempt: Row, spec: JobSpec, found: Sequence[Sequence[FileInfo]]) -> list[results.Wanted]:
+    """What is brought home of what lies there."""
+    directory, array = attempt["directory"], bool(spec.array)
+    wanted = results.select_logs(directory, found[0])
+    for left in found[1:]:
+        if "**" in spec.outputs:  # all that is new: what it was given, and has not changed, is not
+            given = {i.path for i in spec.inputs}
+            left = [f for f in left if not (untouched(f.modified) and _given(f.path, given, array))]
+        wanted += results.select_outputs(directory, left, spec.outputs, expand(attempt["tasks"]), array=array)
+    return wanted
 
 
 def _given(path: str, inputs: set[str], array: bool) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -21,8 +21,9 @@ from tidegrid.catalog.document import Application
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure, SubmitRequest
 from tidegrid.connectors.rooted import below, located
 from tidegrid.connectors.script import BATCH_FILE, COMMAND_FILE, CONTINUE_FILE, render_job
+from tidegrid.connectors.together import Together
 from tidegrid.control import access, intake, replay
-from tidegrid.control.acting import Held, acting
+from tidegrid.control.acting import Held, acting, current
 from tidegrid.control.checkpoints import Checkpoints
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
@@ -47,7 +48,10 @@ log = structlog.get_logger(__name__)
 _AWAY = (Refusal.UNHEALTHY, Refusal.DRAINED, Refusal.FAILING, Refusal.LICENCE)
 OLD_LOAD_S = 5.0
 LOAD_LOOKS = 30  # a second and a half
+STAGED = 4  # times as many may be staged at once as submitted: what is staged together takes one command at the site
+ANSWERS = 64  # written in one transaction at most
 Row = Any
+Answered = tuple[int, Evidence]
 
 
 def directory_of(org_id: int, job_id: int, attempt_id: int) -> str:
@@ -71,7 +75,8 @@ class Submitter:
         self.ctx, self.picture, self.staging, self.application = ctx, picture, staging, application
         self.checkpoints = Checkpoints(ctx, staging, application)
         self.template = resources.files("tidegrid.payload").joinpath("job.sh.in").read_text()
-        self._gates: dict[str, asyncio.Semaphore] = {}
+        self._gates: dict[str, tuple[asyncio.Semaphore, asyncio.Semaphore]] = {}  # by cluster: to be staged, to be submitted
+        self._told: dict[str, tuple[Held | None, Together[Answered, None]]] = {}
         self._sending: dict[asyncio.Task[Any], str] = {}  # under way -> to which cluster; being placed -> ""
         self._snapshot: Snapshot | None = None
 
@@ -295,19 +300,14 @@ class Submitter:
 
     async def _send(self, spec: JobSpec, attempt: dict[str, Any]) -> None:
         """Where the answer cannot be written, or this ends in any other way, the reconciler puts the attempt in doubt."""
-        gate = self._gates.setdefault(attempt["cluster"], asyncio.Semaphore(self.ctx.settings.submissions_at_once))
+        cluster = attempt["cluster"]
         try:
-            async with gate:
-                contact = self.picture.contacts.get(attempt["cluster"])
-                if contact is not None and contact.failures >= FAILURES_TO_BREAK:  # many may queue at the gate
-                    evidence: Evidence = NotSent("the cluster does not answer")
-                else:
-                    evidence = await self._try(spec, attempt)
-            await self.ctx.write(lambda c: self._answer(c, attempt["id"], evidence))
+            evidence = await self._try(spec, attempt)
+            await self._answers(cluster)((attempt["id"], evidence))
         except Conflict as e:
             if e.code != "lease.lost":
                 raise
-            log.warning("submit.lease_lost", attempt=show("att", attempt["id"]), cluster=attempt["cluster"])
+            log.warning("submit.lease_lost", attempt=show("att", attempt["id"]), cluster=cluster)
             return  # whoever has the cluster now puts it in doubt, and finds it or wins its fence
         finally:
             self.ctx.sending.discard(attempt["id"])
@@ -315,36 +315,68 @@ class Submitter:
             log.info(
                 "submit.not_accepted",
                 attempt=show("att", attempt["id"]),
-                cluster=attempt["cluster"],
+                cluster=cluster,
                 answer=repr(evidence),
             )
-        self.ctx.wake(attempt["cluster"])
+        self.ctx.wake(cluster)
+
+    def _answers(self, cluster: str) -> Together[Answered, None]:
+        """Where answers are written: those that come while others are being committed, together."""
+        held = current()
+        was, together = self._told.get(cluster, (None, None))
+        if together is None or was is not held:
+
+            async def write(answered: Sequence[Answered]) -> Sequence[Exception | None]:
+                try:
+                    await self.ctx.write(lambda c: self._answer(c, dict(answered)))
+                except Exception as e:  # noqa: BLE001 - one that cannot be written keeps no other from it
+                    return [e] if len(answered) == 1 else [x for one in answered for x in await write([one])]
+                return [None] * len(answered)
+
+            together = Together(write, most=ANSWERS)
+            self._told[cluster] = held, together
+        return together
 
     async def _try(self, spec: JobSpec, attempt: dict[str, Any]) -> Evidence:
         """Stage, then submit. Before the call nothing can have started there, so a failure is a refusal."""
-        connector = self.ctx.connector(attempt["cluster"])
+        cluster, settings = attempt["cluster"], self.ctx.settings
+        connector = self.ctx.connector(cluster)
         if connector is None:
             return NotSent("the cluster is not connected")
-        try:
-            request = await self._stage(connector, spec, attempt)
-        except (SiteUnsure, TimeoutError, OSError) as e:
-            return NotSent(f"staging failed: {e}")
-        except SiteRefused as e:
-            return RefusedBySite(e.code, e.message)
-        except TideError as e:
-            if e.code == "lease.lost":
-                raise
-            return RefusedBySite(e.code, e.message)
-        except Exception as e:  # a defect: counted as a refusal, so that it does not go on for ever
-            log.exception("submit.defect", attempt=show("att", attempt["id"]))
-            return RefusedBySite("submit.defect", f"it could not be prepared: {type(e).__name__}")
-        try:
-            async with asyncio.timeout(self.ctx.settings.call):
-                return Accepted(await connector.submit(request))
-        except SiteRefused as e:
-            return RefusedBySite(e.code, e.message)
-        except (SiteUnsure, TimeoutError, OSError) as e:
-            return Unsure(str(e) or "no answer in time")
+        if cluster not in self._gates:
+            self._gates[cluster] = asyncio.Semaphore(STAGED * settings.submissions_at_once), asyncio.Semaphore(settings.submissions_at_once)
+        staged, sent = self._gates[cluster]
+        async with staged:
+            if self._broken(cluster):
+                return NotSent("the cluster does not answer")
+            try:
+                request = await self._stage(connector, spec, attempt)
+            except (SiteUnsure, TimeoutError, OSError) as e:
+                return NotSent(f"staging failed: {e}")
+            except SiteRefused as e:
+                return RefusedBySite(e.code, e.message)
+            except TideError as e:
+                if e.code == "lease.lost":
+                    raise
+                return RefusedBySite(e.code, e.message)
+            except Exception as e:  # a defect: counted as a refusal, so that it does not go on for ever
+                log.exception("submit.defect", attempt=show("att", attempt["id"]))
+                return RefusedBySite("submit.defect", f"it could not be prepared: {type(e).__name__}")
+            async with sent:
+                if self._broken(cluster):
+                    return NotSent("the cluster does not answer")
+                try:
+                    async with asyncio.timeout(settings.call):
+                        return Accepted(await connector.submit(request))
+                except SiteRefused as e:
+                    return RefusedBySite(e.code, e.message)
+                except (SiteUnsure, TimeoutError, OSError) as e:
+                    return Unsure(str(e) or "no answer in time")
+
+    def _broken(self, cluster: str) -> bool:
+        """Whether it has failed to answer so often that nothing more is sent there; many may queue at a gate meanwhile."""
+        contact = self.picture.contacts.get(cluster)
+        return contact is not None and contact.failures >= FAILURES_TO_BREAK
 
     async def _stage(self, connector: Any, spec: JobSpec, attempt: dict[str, Any]) -> SubmitRequest:
         app: Application = await self.application(spec.app, spec.app_version)
@@ -401,8 +433,8 @@ class Submitter:
             },
         )
 
-    def _answer(self, conn: Connection, attempt_id: int, evidence: Evidence) -> None:
+    def _answer(self, conn: Connection, answered: Mapping[int, Evidence]) -> None:
         batch = Batch(conn, self.ctx, self.ctx.now())
-        for stored in attempts.by_ids(conn, [attempt_id]):
-            batch.apply(stored, [evidence])
+        for stored in attempts.by_ids(conn, sorted(answered)):
+            batch.apply(stored, [answered[stored.attempt.id]])
         refresh(conn, self.ctx, batch.touched, batch.now)

@@ -259,6 +259,11 @@ def update_row(conn: Connection, attempt_id: int, **cols: Any) -> None:
     conn.execute(update(attempts).where(attempts.c.id == attempt_id).values(**cols))
 
 
+def mark_fetched(conn: Connection, attempt_ids: Sequence[int]) -> None:
+    """Their outputs are home, or given up."""
+    conn.execute(update(attempts).where(attempts.c.id.in_(attempt_ids)).values(fetched=True))
+
+
 def metered(conn: Connection, attempt_id: int, task: int, restart: int, to: int) -> None:
     conn.execute(
         update(executions)

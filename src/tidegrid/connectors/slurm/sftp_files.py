@@ -20,8 +20,9 @@ from tidegrid.connectors.contract import Claim, FileInfo, SiteRefused, SiteUnsur
 from tidegrid.connectors.globbing import matcher
 from tidegrid.connectors.packs import unpacked
 from tidegrid.connectors.slurm.sftp_cache import SftpCache
-from tidegrid.connectors.slurm.shell import Output, Shell
+from tidegrid.connectors.slurm.shell import Shell
 from tidegrid.connectors.slurm.ssh import SshLink
+from tidegrid.connectors.together import Together
 from tidegrid.domain.errors import InvalidInput, NoSpace, NotFound
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ CHUNK = 4 << 20  # asyncssh cuts it into blocks of the size that servers accept,
 BODY_LIMIT = 4096
 AT_ONCE = 32
 _LEFT_OUT = ("No such file", "Permission denied", "Exiting with failure status due to previous errors")  # what tar says
+_Small = tuple[str, dict[str, bytes], int]  # into a directory: files and their contents, their mode
 _SPOOLED = re.compile(r"^([0-9a-z]{1,32})\.(\d{1,9})\.(\d{1,9})\.(mark|gaveup|end)$")
 
 
@@ -50,6 +52,7 @@ class SftpFiles(SftpCache):
         self._client_of: Any = None  # the connection that it lives on
         self._opening = asyncio.Lock()
         self._gate = asyncio.Semaphore(AT_ONCE)
+        self._together: Together[_Small, None] = Together(self._write_together, most=AT_ONCE)
 
     async def prepare(self) -> None:
         """Make the root and its spool (0700)."""
@@ -80,25 +83,34 @@ class SftpFiles(SftpCache):
                 raise
 
     async def write_many(self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600) -> None:
-        """One command of the shell: a round trip instead of five a file, and four processes in all."""
         if any(b"\0" in data for data in files.values()):  # a word of the shell holds none
             await asyncio.gather(*(self.write(f"{directory}/{n}", d, mode=mode) for n, d in files.items()))
-            return
-        temporary = f".{secrets.token_hex(8)}"
-        names = [f"{temporary}/{shlex.quote(name)}" for name in files]
-        at, all_ = shlex.quote(self._whole(directory)), " ".join(names)
-        texts = (shlex.quote(data.decode("utf-8", "surrogateescape")) for data in files.values())
-        steps = [f"mkdir -p {at}/{temporary} && cd {at}", *(f"printf %s {t} >{n}" for t, n in zip(texts, names, strict=True))]
-        if mode != 0o600:  # what the shell's umask gives
-            steps.append(f"chmod {mode:o} {all_}")
-        steps += [f"sync {all_}", f"mv -f -t . {all_}", f"rmdir {temporary}"]
+        else:
+            await self._together((self._whole(directory), dict(files), mode))
+
+    async def _write_together(self, asked: Sequence[_Small]) -> Sequence[Exception | None]:
+        """One command of the shell, and two processes there, for what many jobs have to stage at the same moment."""
+        directories, names, steps = [], [], []
+        for directory, files, mode in asked:
+            directories.append(shlex.quote(directory))
+            its = [shlex.quote(f"{directory}/{name}") for name in files]
+            texts = (shlex.quote(data.decode("utf-8", "surrogateescape")) for data in files.values())
+            steps += [f"printf %s {text} >{name}" for text, name in zip(texts, its, strict=True)]
+            if mode != 0o600:  # what the shell's umask gives
+                steps.append(f"chmod {mode:o} {' '.join(its)}")
+            names += its
+        steps = [f"mkdir -p {' '.join(directories)}", *steps, *([f"sync {' '.join(names)}"] if names else [])]
         answer = await self._shell.run(" && ".join(steps), timeout=self._timeout_s)
-        if answer.rc != 0:
-            said = answer.stderr.strip()[:300]
-            # a shell's own printf may say "I/O error" for any
-            if "No space left" in said or "quota exceeded" in said.lower() or ("I/O error" in said and await self._full()):
-                raise self._no_space(directory, said)
-            raise SiteUnsure(f"{self._at(directory)}: {said}", silent=False)
+        if answer.rc == 0:
+            return [None] * len(asked)
+        if len(asked) > 1:  # whose fault it is, each finds out alone
+            return [x for one in asked for x in await self._write_together([one])]
+        said = answer.stderr.strip()[:300]
+        where = asked[0][0].removeprefix(f"{self.root}/")
+        # a shell's own printf may say "I/O error" for any
+        if "No space left" in said or "quota exceeded" in said.lower() or ("I/O error" in said and await self._full()):
+            return [self._no_space(where, said)]
+        return [SiteUnsure(f"{self._at(where)}: {said}", silent=False)]
 
     async def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
         """One process. A file that changes while it is read is SiteUnsure: ask again."""
@@ -168,29 +180,32 @@ class SftpFiles(SftpCache):
 
     async def glob(self, directory: str, patterns: Sequence[str], *, limit: int = 10_000) -> list[FileInfo]:
         """Paths are relative to `directory`, sorted. SiteRefused (site.too_many_files) above the limit."""
-        where = shlex.quote(self._whole(directory))
-        answer = await self._find(where)
-        matches = matcher(tuple(patterns))
-        found: list[FileInfo] = []
-        for line in answer.stdout.split("\0"):
+        return (await self.glob_many([(directory, patterns)], limit=limit))[0]
+
+    async def glob_many(self, wanted: Sequence[tuple[str, Sequence[str]]], *, limit: int = 10_000) -> list[list[FileInfo]]:
+        """One process."""
+        found: list[list[FileInfo]] = [[] for _ in wanted]
+        by_directory: dict[str, list[int]] = {}
+        for i, (directory, _) in enumerate(wanted):
+            by_directory.setdefault(self._whole(directory), []).append(i)
+        matches = [matcher(tuple(patterns)) for _, patterns in wanted]
+        words = " ".join(map(shlex.quote, by_directory))
+        answer = await self._shell.run(f"find -P {words} -type f -printf '%H\\0%s %T@ %P\\0'", timeout=self._timeout_s)
+        if answer.rc != 0 and any("No such file" not in x for x in answer.stderr.splitlines()):
+            raise SiteUnsure(f"{self._at('')}: {answer.stderr.strip()[:300]}", silent=False)
+        cells = iter(answer.stdout.split("\0"))
+        for whole, line in zip(cells, cells, strict=False):
             size, _, rest = line.partition(" ")
             modified, _, path = rest.partition(" ")
-            if not path or not matches(path):
-                continue
-            with contextlib.suppress(UnicodeEncodeError):
-                path.encode()  # a name that is no UTF-8 cannot be shown or stored
-                found.append(FileInfo(path, int(size), modified))
-            if len(found) > limit:
-                raise SiteRefused("site.too_many_files", f"more than {limit} files below {directory} match")
-        return sorted(found, key=lambda f: f.path)
-
-    async def _find(self, where: str) -> Output:
-        answer = await self._shell.run(
-            f"[ -d {where} ] || exit 0; cd {where} && find -P . -type f -printf '%s %T@ %P\\0'", timeout=self._timeout_s
-        )
-        if answer.rc != 0 and any("No such file" not in x for x in answer.stderr.splitlines()):
-            raise SiteUnsure(f"{where}: {answer.stderr.strip()[:300]}", silent=False)
-        return answer
+            for i in by_directory[whole]:
+                if not path or not matches[i](path):
+                    continue
+                with contextlib.suppress(UnicodeEncodeError):
+                    path.encode()  # a name that is no UTF-8 cannot be shown or stored
+                    found[i].append(FileInfo(path, int(size), modified))
+                if len(found[i]) > limit:
+                    raise SiteRefused("site.too_many_files", f"more than {limit} files below {wanted[i][0]} match")
+        return [sorted(files, key=lambda f: f.path) for files in found]
 
     async def sha256(self, path: str, *, length: int | None = None) -> str:
         """By the site itself, so that nothing travels."""
