@@ -169,8 +169,10 @@ class FaultyFiles:
     async def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         await self._do("write", lambda: self._inner.write(path, data, mode=mode))
 
-    async def write_many(self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600) -> None:
-        await self._do("write", lambda: self._inner.write_many(directory, files, mode=mode))
+    async def write_many(
+        self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600, directories: Sequence[str] = ()
+    ) -> None:
+        await self._do("write", lambda: self._inner.write_many(directory, files, mode=mode, directories=directories))
 
     async def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
         return await self._do("read", lambda: self._inner.read_many(paths))

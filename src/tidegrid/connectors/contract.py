@@ -116,7 +116,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class SpoolEntry:
-    """A transition file of a prologue. kind: mark | gaveup | end; body: its text. file: its name in the spool."""
+    """A transition file of a prologue (`connectors.spool`). kind: mark | gaveup | end; body: its text. file: its name."""
 
     file: str
     kind: str
@@ -156,9 +156,12 @@ class SiteFiles(Protocol):
         """Temporary name, fsync, rename; parents are made (0700). NoSpace where the disk is full."""
         ...
 
-    async def write_many(self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600) -> None:
+    async def write_many(
+        self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600, directories: Sequence[str] = ()
+    ) -> None:
         """Small files into one directory (made, 0700), in as few round trips as the site allows. Whole and on the disk when this
-        returns; not before, so that they are for readers who come later. NoSpace where the disk is full."""
+        returns; not before, so that they are for readers who come later. directories: names of such that are made in it.
+        NoSpace where the disk is full."""
         ...
 
     async def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:

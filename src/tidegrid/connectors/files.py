@@ -11,7 +11,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import secrets
 import shutil
 import stat
@@ -21,13 +20,12 @@ from typing import TypeVar
 from tidegrid.connectors.contract import Claim, FileInfo, SiteRefused, SiteUnsure, SpoolEntry
 from tidegrid.connectors.globbing import matcher
 from tidegrid.connectors.local_cache import LocalCache
+from tidegrid.connectors.spool import BODY_LIMIT, entry, require_names
 from tidegrid.domain.errors import InvalidInput, NoSpace, NotFound
 
 T = TypeVar("T")
 CHUNK = 1 << 20
-BODY_LIMIT = 4096
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_SPOOLED = re.compile(r"^([0-9a-z]{1,32})\.(\d{1,9})\.(\d{1,9})\.(mark|gaveup|end)$")
 
 
 class LocalFiles(LocalCache):
@@ -51,8 +49,10 @@ class LocalFiles(LocalCache):
     async def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         await self._run(self._write, path, data, mode)
 
-    async def write_many(self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600) -> None:
-        await self._run(self._write_many, directory, dict(files), mode)
+    async def write_many(
+        self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600, directories: Sequence[str] = ()
+    ) -> None:
+        await self._run(self._write_many, directory, dict(files), mode, tuple(directories))
 
     async def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
         return await self._run(self._read_many, tuple(paths))
@@ -145,7 +145,10 @@ class LocalFiles(LocalCache):
                     os.unlink(temporary, dir_fd=at)
                 raise
 
-    def _write_many(self, directory: str, files: dict[str, bytes], mode: int) -> None:
+    def _write_many(self, directory: str, files: dict[str, bytes], mode: int, directories: tuple[str, ...]) -> None:
+        for name in directories:
+            with self._directory(_parts(f"{directory}/{name}"), create=True):
+                pass
         for name, data in files.items():
             self._write(f"{directory}/{name}", data, mode)
 
@@ -236,24 +239,21 @@ class LocalFiles(LocalCache):
         entries = []
         with self._directory(["spool"]) as at:
             for name in sorted(os.listdir(at)):
-                match = _SPOOLED.match(name)
-                if match is None:
-                    continue
                 with contextlib.suppress(OSError, UnicodeDecodeError):
                     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
                     try:
-                        body = os.pread(fd, BODY_LIMIT, 0).decode()
+                        left = entry(name, os.pread(fd, BODY_LIMIT, 0).decode())
                     finally:
                         os.close(fd)
-                    entries.append(SpoolEntry(name, match[4], match[1], int(match[2]), int(match[3]), body))
+                    if left is not None:
+                        entries.append(left)
         return entries
 
     def _unspool(self, files: tuple[str, ...]) -> list[str]:
+        require_names(files)
         there = []
         with self._directory(["spool"]) as at:
             for name in files:
-                if _SPOOLED.match(name) is None:
-                    raise InvalidInput("staging.path", f"{name!r} is no spool file")
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=at)
                     there.append(name)

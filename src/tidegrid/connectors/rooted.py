@@ -105,9 +105,11 @@ class RootedFiles:
         files, rest = self._at(path)
         await files.write(rest, data, mode=mode)
 
-    async def write_many(self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600) -> None:
+    async def write_many(
+        self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600, directories: Sequence[str] = ()
+    ) -> None:
         at, rest = self._at(directory)
-        await at.write_many(rest, files, mode=mode)
+        await at.write_many(rest, files, mode=mode, directories=directories)
 
     async def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
         by_user: dict[str, list[str]] = {}

@@ -203,7 +203,7 @@ class Checkpoints:
             why = e.message if isinstance(e, TideError) else str(e)
             await self.ctx.write(lambda c: transfers.fail(c, r["id"], why, self.ctx.now()))
             raise
-        await self.ctx.write(lambda c: transfers.finish(c, r["id"], sha256=sha, size=size, at=self.ctx.now()))
+        await self.ctx.write(lambda c: transfers.finish_many(c, [(r["id"], sha, size)], self.ctx.now()))
         return {"path": f.path, "size": size, "sha256": sha}
 
     async def _rows(

@@ -58,7 +58,7 @@ class Settings:
     orphan: float = 45.0
     outlived: float = 60.0
     max_refusals: int = 4
-    submissions_at_once: int = 8
+    submissions_at_once: int = 4
     place_at_once: int = 500
     transfers_at_once: int = 4
     health: Limits = field(default_factory=Limits)

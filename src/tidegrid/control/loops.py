@@ -259,6 +259,7 @@ class Loops:
             return home
         with acting(held):
             for i in range(0, len(rows), TOGETHER):
+                await contact.let_start()
                 some = rows[i : i + TOGETHER]
                 specs = await self.ctx.store.read(lambda c: jobs.many(c, {r["job_id"] for r in some}))  # noqa: B023 - awaited here
                 try:

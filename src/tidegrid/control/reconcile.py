@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
@@ -55,7 +55,9 @@ from tidegrid.store.attempts import Stored
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 CANCEL_AGAIN = 5 * SECOND
-MOVING_S = 5.0  # after something started or ended, what waits may start
+MOVING_S = 5.0  # after something came, started or ended, what waits may start
+AT_ONCE = 24  # attempts in one transaction of a tick, where there are many
+STROKE_S, BETWEEN_S = 2.0, 0.3  # at most so long all else waits while permits are given that are no longer apart than this
 LOOK_S = 0.1  # between two looks at the marks of what is starting
 STARTING = 30 * SECOND  # how long after its cluster called it running a job's mark is looked for so often
 
@@ -83,8 +85,16 @@ class Actions:
     ended: dict[int, list[Ended]] = field(default_factory=dict)  # those in doubt because of these ends that their site told
     over: set[str] = field(default_factory=set)  # spool files of attempts that are over
     denied: dict[str, list[str]] = field(default_factory=dict)  # directory of such an attempt -> its marks
+    settled: set[int] = field(default_factory=set)  # attempts of which all that was told is applied
     renew: int = 0  # lease sequence to write; 0: not now
     expires_at: int = 0
+
+    def add(self, other: Actions) -> None:
+        """What follows from single attempts."""
+        self.cancels += other.cancels
+        self.doubts += other.doubts
+        self.ended |= other.ended
+        self.settled |= other.settled
 
 
 @dataclass
@@ -104,9 +114,24 @@ class Contact:
     sightings: Sightings = field(default_factory=Sightings)
     stuck: dict[int, tuple[str, str, float]] = field(default_factory=dict)  # attempt -> code, the site's word, since
     again: dict[str, int] = field(default_factory=dict)  # marks of another start -> since when they are held back
+    permitted: tuple[float, float] = (-1e9, -1e9)  # when the first of the last permits at a stroke was given, and the last; monotonic
     starting: bool = False  # something runs there whose mark is still to come, or may soon run
-    running: frozenset[tuple[str, int]] = frozenset()  # names and tasks, at the last answer
+    listing: frozenset[tuple[str, tuple[int, ...], tuple[int, ...]]] = frozenset()  # what waited and ran at the last answer
     changed: float = 0.0  # when that was last another, monotonic
+
+    def permits(self) -> None:
+        """Permits are being given now."""
+        now = asyncio.get_running_loop().time()
+        first, last = self.permitted
+        self.permitted = (first if now - last < BETWEEN_S else now, now)
+
+    async def let_start(self, meanwhile: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Wait a little while many are being let start, as where a wave of jobs begins; not where jobs start all the time."""
+        now = asyncio.get_running_loop().time
+        while now() < min(self.permitted[0] + STROKE_S, self.permitted[1] + BETWEEN_S):
+            await asyncio.sleep(LOOK_S / 2)
+            if meanwhile is not None:
+                await meanwhile()
 
 
 class Reconciler:
@@ -131,8 +156,17 @@ class Reconciler:
             await failover.check(ctx, self.cluster, self.peers, str(e) or type(e).__name__)
             return False
         spool = await self._granted(spool, seen)
+        await contact.let_start(self._look)
         given = list(contact.given)
-        actions = await ctx.write(lambda c: self._commit(c, seen, spool, began, given))
+        evidence = _gather(seen, spool, given)
+        early = Actions()
+        to_do = await self._to_do(seen, evidence)
+        while len(to_do) > AT_ONCE:  # what starts meanwhile does not wait for its permit until all is written
+            some, to_do = to_do[:AT_ONCE], to_do[AT_ONCE:]
+            early.add(await ctx.write(lambda c: self._commit_some(c, some, evidence, seen, began)))  # noqa: B023 - awaited here
+            await self._look()
+        actions = await ctx.write(lambda c: self._commit(c, seen, spool, began, evidence, early.settled))
+        actions.add(early)
         del contact.given[: len(given)]
         contact.failures, contact.answered = 0, True
         contact.last_answer = asyncio.get_running_loop().time()
@@ -145,6 +179,15 @@ class Reconciler:
             ctx.wake("submit")
         await self._act(actions, seen)
         return True
+
+    async def _to_do(self, seen: Observation, evidence: Mapping[int, list[Evidence]]) -> list[int]:
+        """Attempts of which this answer says something new; empty where they are few."""
+        if len(evidence) + len(seen.jobs) <= AT_ONCE:
+            return []
+        listed = _listed(seen)
+        slim = await self.ctx.store.read(lambda c: attempts.live_slim(c, self.cluster))
+        differ = {r["id"] for r in slim if _differs(r, listed.get(r["id"]), seen.more)}
+        return sorted(differ | set(evidence))
 
     async def pause(self, seconds: float) -> bool:
         """Between two ticks, where something is starting; False where nothing is: then nothing was waited for."""
@@ -168,9 +211,9 @@ class Reconciler:
 
     def _starting(self, seen: Observation) -> bool:
         contact = self.contact
-        running = frozenset((j.name, t) for j in seen.jobs for t in j.running)
-        if running != contact.running:
-            contact.running, contact.changed = running, contact.last_answer
+        listing = frozenset((j.name, j.waiting, j.running) for j in seen.jobs)
+        if listing != contact.listing:
+            contact.listing, contact.changed = listing, contact.last_answer
         if contact.last_answer - contact.changed < MOVING_S and any(j.waiting for j in seen.jobs):
             return True
         return contact.sightings.starting(seen.site_time_us, STARTING)
@@ -191,6 +234,7 @@ class Reconciler:
             return spool
         permits = await self.ctx.write(lambda c: self._commit_marks(c, marks, seen))
         if permits:
+            self.contact.permits()
             try:
                 async with asyncio.timeout(self.ctx.settings.call):
                     await self._one(self._permit(permits))
@@ -243,19 +287,20 @@ class Reconciler:
         seen: Observation,
         spool: Sequence[SpoolEntry],
         began: int,
-        given: list[tuple[int, int, int]],
+        told: Mapping[int, list[Evidence]],
+        settled: Set[int],
     ) -> Actions:
         ctx, now = self.ctx, self.ctx.now()
+        evidence = {i: evs for i, evs in told.items() if i not in settled}
         row = clusters.get(conn, self.cluster)
         batch, out = Batch(conn, ctx, now), Actions()
         slim = attempts.live_slim(conn, self.cluster)
         live = {r["id"] for r in slim}
         self.contact.sightings.prune(live)
-        evidence = _gather(seen, spool, given)
         for r in slim:  # its answer could not be written here, or its sending failed: it may have landed
             if r["state"] == State.SUBMITTING and r["sender"] and r["id"] not in ctx.sending:
-                evidence.setdefault(r["id"], []).append(Unsure("what became of its submission is not known"))
-        listed = {i: j for j in seen.jobs if (i := attempt_of(j.name)) is not None}
+                evidence[r["id"]] = [*evidence.get(r["id"], []), Unsure("what became of its submission is not known")]
+        listed = _listed(seen)
         for id_ in listed.keys() & live:
             self.contact.sightings.seen(id_, seen.site_time_us)
         hour = seen.site_time_us // HOUR
@@ -275,7 +320,8 @@ class Reconciler:
             or (turned and r["state"] == "RUNNING")
         ]
         for stored in attempts.by_ids(conn, look):
-            self._apply_live(batch, stored, evidence.get(stored.attempt.id, []), listed, seen, began, out)
+            if stored.attempt.id not in settled:
+                self._apply_live(batch, stored, evidence.get(stored.attempt.id, []), listed, seen, began, out)
             if stored.attempt.id in outlived:
                 self._give_back(batch, stored, listed[stored.attempt.id], out)
             if stored.attempt.id in unmarked:
@@ -284,6 +330,22 @@ class Reconciler:
         self._sweep(conn, live, spool, listed, out)
         refresh(conn, ctx, batch.touched, now)
         self._cluster_row(conn, row, seen, now, out)
+        return out
+
+    def _commit_some(
+        self, conn: Connection, ids: Sequence[int], evidence: Mapping[int, list[Evidence]], seen: Observation, began: int
+    ) -> Actions:
+        """All that a tick knows of some attempts, before the rest of it."""
+        batch, out, listed = Batch(conn, self.ctx, self.ctx.now()), Actions(settled=set(ids)), _listed(seen)
+        for stored in attempts.by_ids(conn, ids):
+            told = evidence.get(stored.attempt.id, [])
+            if not stored.attempt.live or stored.row["cluster"] != self.cluster:
+                self._apply_late(batch, stored, told)
+            elif stored.attempt.state is State.SUBMITTING:  # whether it is being sent is for the whole to see
+                out.settled.discard(stored.attempt.id)
+            else:
+                self._apply_live(batch, stored, told, listed, seen, began, out)
+        refresh(conn, self.ctx, batch.touched, batch.now)
         return out
 
     def _apply_live(
@@ -398,13 +460,18 @@ class Reconciler:
         """Late evidence of attempts that are over, and native jobs that must not go on."""
         late = [i for i in {*evidence, *listed} if i not in live]
         for stored in attempts.by_ids(batch.conn, late) if late else []:
-            if stored.row["cluster"] != self.cluster:
-                batch.anomaly(stored, f"shows up on {self.cluster}", "Observation")
+            if not self._apply_late(batch, stored, evidence.get(stored.attempt.id, [])):
                 continue
-            batch.apply(stored, evidence.get(stored.attempt.id, []))
             job = listed.get(stored.attempt.id)
             if job is not None and stored.attempt.state is State.ENDED:
                 self._cancel(stored.attempt.id, job.native_id, batch.now, out)
+
+    def _apply_late(self, batch: Batch, stored: Stored, evidence: Iterable[Evidence]) -> bool:
+        if stored.row["cluster"] != self.cluster:
+            batch.anomaly(stored, f"shows up on {self.cluster}", "Observation")
+            return False
+        batch.apply(stored, evidence)
+        return True
 
     def _cancel(self, attempt: int, native_id: str, now: int, out: Actions, tasks: Sequence[int] = ()) -> None:
         if now - self.contact.cancelled.get(attempt, 0) >= CANCEL_AGAIN:
@@ -545,6 +612,10 @@ def _ended_unheard(a: Attempt, evs: Iterable[Evidence]) -> tuple[int, ...]:
     """Tasks that their site says have ended, not because we asked, and that nothing said began: no prologue's file either."""
     began = {e.task for e in evs if isinstance(e, (Marked, GaveUp, AppExited, Permitted))}
     return tuple(sorted({e.task for e in evs if isinstance(e, Ended) and unsettled(a, e)} - began))
+
+
+def _listed(seen: Observation) -> dict[int, Listed]:
+    return {i: j for j in seen.jobs if (i := attempt_of(j.name)) is not None}
 
 
 def _stuck(listed: Iterable[Listed], contact: Contact) -> dict[int, tuple[str, str, float]]:

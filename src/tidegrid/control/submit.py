@@ -49,6 +49,7 @@ _AWAY = (Refusal.UNHEALTHY, Refusal.DRAINED, Refusal.FAILING, Refusal.LICENCE)
 OLD_LOAD_S = 5.0
 LOAD_LOOKS = 30  # a second and a half
 STAGED = 4  # times as many may be staged at once as submitted: what is staged together takes one command at the site
+PLACED = 100  # written in one transaction at most
 ANSWERS = 64  # written in one transaction at most
 Row = Any
 Answered = tuple[int, Evidence]
@@ -120,10 +121,33 @@ class Submitter:
             task.exception()  # whoever waits for it hears of it; nobody may
 
     async def _place(self, rows: Sequence[Row], specs: Sequence[JobSpec], asked: Asked, chosen: Sequence[Decision]) -> int:
+        """In a few transactions, so that the first are on their way while the last are written."""
+        call: int | None = None
+        total = 0
+        for i in range(0, len(rows), PLACED):
+            part = slice(i, i + PLACED)
+            call, made = await self._place_some(rows[part], specs[part], asked, chosen, chosen[part], call)
+            total += made
+        return total
+
+    async def _place_some(
+        self, rows: Sequence[Row], specs: Sequence[JobSpec], asked: Asked, all_: Sequence[Decision], chosen: Sequence[Decision], call: int | None
+    ) -> tuple[int | None, int]:  # fmt: skip
         ctx = self.ctx
         created: set[int] = set()  # also by a run of the function that was undone
+
+        def commit(conn: Connection) -> tuple[int | None, list[tuple[Row, JobSpec, dict[str, Any], Held | None]]]:
+            made, why = self._commit(conn, rows, specs, chosen, created)
+            kept = call
+            if kept is not None:
+                decisions.acted(conn, kept, len(made))
+            elif self._snapshot is not None:
+                kept = replay.keep(conn, ctx, asked, self._snapshot, all_, why="place", acted=len(made))
+            decisions.add(conn, [{**row, "batch": kept} for row in why])
+            return kept, made
+
         try:
-            made = await ctx.write(lambda c: self._commit(c, rows, specs, asked, chosen, created))
+            kept, made = await ctx.write(commit)
         except BaseException:  # whether it was committed may be unknown: what was is nobody's to send now
             ctx.sending -= created
             raise
@@ -133,7 +157,7 @@ class Submitter:
                 self._start(spec, attempt, held)
         for cluster in {attempt["cluster"] for _, _, attempt, held in made if held is None}:
             ctx.wake(cluster)
-        return len(made)
+        return kept, len(made)
 
     async def pick_up(self, cluster: str, held: Held) -> None:
         """Send what another server has placed on a cluster that is ours."""
@@ -167,17 +191,17 @@ class Submitter:
         conn: Connection,
         rows: Sequence[Row],
         specs: Sequence[JobSpec],
-        asked: Asked,
         chosen: Sequence[Decision],
         created: set[int],
-    ) -> list[tuple[Row, JobSpec, dict[str, Any], Held | None]]:
+    ) -> tuple[list[tuple[Row, JobSpec, dict[str, Any], Held | None]], list[dict[str, Any]]]:
         """Rows are read again: what was cancelled, held or placed meanwhile is left alone. With each attempt the lease under
-        which it is ours to send; None: another server holds its cluster."""
+        which it is ours to send; None: another server holds its cluster. And why each went where it went, to be kept."""
         ctx, now = self.ctx, self.ctx.now()
         made: list[tuple[Row, JobSpec, dict[str, Any], Held | None]] = []
         why, notes = [], []
         still = jobs.still_to_place(conn, [r["id"] for r in rows])
         ours: dict[str, Held | None] = {}
+        shared: set[tuple[str, int, int]] = set()  # whose jobs run under the cluster's own account there
         private = self.picture.private() if self.picture is not None else frozenset()
         for row, spec, decision in zip(rows, specs, chosen, strict=True):
             part = still.get(row["id"])
@@ -188,13 +212,16 @@ class Submitter:
                 away = any(r in decision.refusals for r in _AWAY)
                 self._wait(conn, row, decision.why_not(), ctx.settings.resubmit, now, away=away)
                 continue
-            account, lacking = access.pick(conn, ctx, best.cluster, private, row["org_id"], row["project_id"], now)
+            whose = best.cluster, row["org_id"], row["project_id"]
+            account, lacking = (None, "") if whose in shared else access.pick(conn, ctx, best.cluster, private, *whose[1:], now)
             if lacking:
                 self._wait(conn, row, lacking, ctx.settings.resubmit, now)
                 continue
             if best.cluster not in ours:
                 found = ctx.held.get(cluster_role(best.cluster))
                 ours[best.cluster] = found if found is not None and found.still(conn) else None
+            if account is None:
+                shared.add(whose)
             held = ours[best.cluster]
             attempt = self._attempt(row, part, spec, best, now)
             if account is not None:
@@ -226,13 +253,9 @@ class Submitter:
             )  # fmt: skip
             made.append((row, spec, attempt, held))
         jobs.mark_placed(conn, [r["id"] for r, _, _, _ in made])
-        call = None
-        if self._snapshot is not None:
-            call = replay.keep(conn, ctx, asked, self._snapshot, chosen, why="place", acted=len(made))
-        decisions.add(conn, [{**row, "batch": call} for row in why])
         events.append_many(conn, notes)
         refresh(conn, ctx, {r["job_id"] for r, _, _, _ in made}, now)
-        return made
+        return made, why
 
     def _attempt(self, row: Row, part: Row, spec: JobSpec, best: Any, now: int) -> dict[str, Any]:
         id_ = self.ctx.ids.new()
@@ -347,6 +370,9 @@ class Submitter:
             self._gates[cluster] = asyncio.Semaphore(STAGED * settings.submissions_at_once), asyncio.Semaphore(settings.submissions_at_once)
         staged, sent = self._gates[cluster]
         async with staged:
+            contact = self.picture.contacts.get(cluster)
+            if contact is not None:
+                await contact.let_start()
             if self._broken(cluster):
                 return NotSent("the cluster does not answer")
             try:
@@ -401,7 +427,8 @@ class Submitter:
             array=bool(spec.array),
         )
         files = {COMMAND_FILE: script.encode(), BATCH_FILE: job.encode()}
-        await connector.files.write_many(directory, files)
+        # a job makes what is missing, but many may start at once, and then each process counts
+        await connector.files.write_many(directory, files, directories=("log",) if spec.array else ("log", "work"))
         r = spec.resources
         return SubmitRequest(
             name=native_name(attempt["id"]),

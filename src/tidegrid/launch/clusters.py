@@ -216,8 +216,8 @@ class Network:
 
     async def _follow(self) -> None:
         """Another server may have applied a network document."""
-        row = await self.ctx.store.read(networks.current)
-        if row is not None and row["hash"] != self._hash and not self._syncing.locked():
+        hash_ = await self.ctx.store.read(networks.current_hash)
+        if hash_ is not None and hash_ != self._hash and not self._syncing.locked():
             self.picture.forget()
             await self.sync()
 

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from tidegrid.domain.attempt import Attempt, Execution, Reason, State, Witness
 from tidegrid.store.schema import attempts, decisions, executions, jobs, parts
 from tidegrid.store.scope import Scope
+from tidegrid.store.statements import change
 
 Row = Mapping[Any, Any]
 _CHUNK = 500
@@ -205,8 +206,7 @@ def save(conn: Connection, before: Stored, after: Attempt, **cols: Any) -> None:
         new = getattr(after, name)
         if new != getattr(a, name):
             changes[name] = str(new) if name in ("state", "reason") else new
-    if changes:
-        conn.execute(update(attempts).where(attempts.c.id == a.id).values(**changes))
+    change(conn, attempts.c.id, a.id, changes)
     old = {(e.task, e.restart): e for e in a.executions}
     fresh = [e for e in after.executions if old.get((e.task, e.restart)) != e]
     if fresh:
@@ -256,7 +256,7 @@ def _upsert_executions(dialect_name: str) -> Any:
 
 
 def update_row(conn: Connection, attempt_id: int, **cols: Any) -> None:
-    conn.execute(update(attempts).where(attempts.c.id == attempt_id).values(**cols))
+    change(conn, attempts.c.id, attempt_id, cols)
 
 
 def mark_fetched(conn: Connection, attempt_ids: Sequence[int]) -> None:
@@ -264,19 +264,27 @@ def mark_fetched(conn: Connection, attempt_ids: Sequence[int]) -> None:
     conn.execute(update(attempts).where(attempts.c.id.in_(attempt_ids)).values(fetched=True))
 
 
-def metered(conn: Connection, attempt_id: int, task: int, restart: int, to: int) -> None:
-    conn.execute(
-        update(executions)
-        .where(executions.c.attempt_id == attempt_id, executions.c.task == task, executions.c.restart == restart)
-        .values(metered_to=to)
+_METERED = (
+    update(executions)
+    .where(
+        executions.c.attempt_id == bindparam("b_id"), executions.c.task == bindparam("b_task"),
+        executions.c.restart == bindparam("b_restart"),
     )
+    .values(metered_to=bindparam("b_to"))
+)  # fmt: skip
+
+
+def metered(conn: Connection, attempt_id: int, task: int, restart: int, to: int) -> None:
+    conn.execute(_METERED, {"b_id": attempt_id, "b_task": task, "b_restart": restart, "b_to": to})
+
+
+_METERED_TO = select(executions.c.task, executions.c.restart, executions.c.metered_to).where(
+    executions.c.attempt_id == bindparam("b_id"), executions.c.metered_to.is_not(None)
+)
 
 
 def metered_to(conn: Connection, attempt_id: int) -> dict[tuple[int, int], int]:
-    query = select(executions.c.task, executions.c.restart, executions.c.metered_to).where(
-        executions.c.attempt_id == attempt_id, executions.c.metered_to.is_not(None)
-    )
-    return {(t, r): to for t, r, to in conn.execute(query)}
+    return {(t, r): to for t, r, to in conn.execute(_METERED_TO, {"b_id": attempt_id})}
 
 
 def page_of_job(conn: Connection, scope: Scope, job_id: int) -> list[Row]:

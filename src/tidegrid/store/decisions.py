@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from tidegrid.store import upsert
 from tidegrid.store.schema import decision_batches, decisions, snapshots
@@ -54,6 +54,12 @@ def snapshot(conn: Connection, revision: str) -> bytes | None:
 def keep_batch(conn: Connection, row: Mapping[str, Any]) -> None:
     """One call of placement: {id, at, why, snapshot, policy, requests, acted, asked, answer}."""
     conn.execute(insert(decision_batches).values(**row))
+
+
+def acted(conn: Connection, batch_id: int, more: int) -> None:
+    """So many more of a call's decisions led to something."""
+    t = decision_batches
+    conn.execute(update(t).where(t.c.id == batch_id).values(acted=t.c.acted + more))
 
 
 def batches(conn: Connection, *, since: int, after: int, limit: int) -> list[tuple[Row, bytes | None]]:

@@ -2,8 +2,8 @@
 
 A consumer that has seen `seq` has seen everything before it. SQLite gives that with one writer. On PostgreSQL several
 servers append; each takes the sequence's lock until its commit, so that numbers become visible in their order and a
-snapshot never shows one while a smaller one may still come. The lock is taken last: a writer's events are kept until its
-transaction is about to commit, so that servers wait for each other's commit and not for each other's work.
+snapshot never shows one while a smaller one may still come. A writer's events are kept until its transaction is about to
+commit: so the lock is taken last, and servers wait for each other's commit and not for each other's work; and it is one statement.
 """
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ def append(
 
 
 def append_many(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add events given as `append`'s keywords, in this order; one statement. In a writer on PostgreSQL they are there only
-    when its transaction commits."""
+    """Add events given as `append`'s keywords, in this order. In a writer they are there only when its transaction commits."""
     if not rows:
         return
     kept: list[dict[str, Any]] | None = conn.info.get(_KEPT)
@@ -56,8 +55,7 @@ def append_many(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def keep(conn: Connection) -> None:
     """From here on events are kept for `flush`."""
-    if conn.dialect.name == "postgresql":
-        conn.info[_KEPT] = []
+    conn.info[_KEPT] = []
 
 
 def kept(conn: Connection) -> int:

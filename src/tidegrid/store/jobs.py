@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, func, insert, not_, select, update
 from tidegrid.domain.job import JobState
 from tidegrid.store.schema import job_deps, jobs, orgs, parts, projects, usage, users
 from tidegrid.store.scope import Scope
+from tidegrid.store.statements import change, row_of
 
 Row = Mapping[Any, Any]
 _CHUNK = 500
@@ -184,8 +185,7 @@ def next_due(conn: Connection) -> int | None:
 
 
 def part(conn: Connection, part_id: int, *, lock: bool = False) -> Row | None:
-    query = select(parts).where(parts.c.id == part_id)
-    return conn.execute(query.with_for_update() if lock else query).mappings().first()
+    return row_of(conn, parts.c.id, part_id, lock=lock)
 
 
 def parts_of(conn: Connection, job_ids: Iterable[int]) -> dict[int, list[Row]]:
@@ -201,16 +201,19 @@ def add_part(conn: Connection, **row: Any) -> None:
 
 
 def update_part(conn: Connection, part_id: int, **cols: Any) -> None:
-    conn.execute(update(parts).where(parts.c.id == part_id).values(**cols))
+    change(conn, parts.c.id, part_id, cols)
 
 
 def update_job(conn: Connection, job_id: int, **cols: Any) -> None:
-    conn.execute(update(jobs).where(jobs.c.id == job_id).values(**cols))
+    change(conn, jobs.c.id, job_id, cols)
+
+
+_BEGAN = update(jobs).where(jobs.c.id == bindparam("b_id"), jobs.c.started_at.is_(None)).values(started_at=bindparam("b_at"))
 
 
 def began(conn: Connection, job_id: int, at: int) -> None:
     """Its start, where none is known yet: what runs and ends between two looks is never seen running."""
-    conn.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.started_at.is_(None)).values(started_at=at))
+    conn.execute(_BEGAN, {"b_id": job_id, "b_at": at})
 
 
 def update_jobs(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

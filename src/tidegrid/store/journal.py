@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 from tidegrid.store import upsert
 from tidegrid.store.schema import balances, holds, jobs, journal, journal_lines
 from tidegrid.store.scope import Scope
+from tidegrid.store.statements import change, row_of
 
 Row = Mapping[Any, Any]
 ACCOUNTS = ("held", "prepaid")
@@ -102,10 +103,7 @@ def reserved(conn: Connection, org_id: int) -> int:
 
 
 def hold(conn: Connection, attempt_id: int, *, lock: bool = False) -> Row | None:
-    query = select(holds).where(holds.c.attempt_id == attempt_id)
-    if lock and conn.dialect.name == "postgresql":
-        query = query.with_for_update()
-    return conn.execute(query).mappings().first()
+    return row_of(conn, holds.c.attempt_id, attempt_id, lock=lock and conn.dialect.name == "postgresql")
 
 
 def add_hold(conn: Connection, attempt_id: int, org_id: int, amount: int, at: int) -> bool:
@@ -122,4 +120,4 @@ def add_hold(conn: Connection, attempt_id: int, org_id: int, amount: int, at: in
 
 
 def update_hold(conn: Connection, attempt_id: int, **cols: Any) -> None:
-    conn.execute(update(holds).where(holds.c.attempt_id == attempt_id).values(**cols))
+    change(conn, holds.c.attempt_id, attempt_id, cols)

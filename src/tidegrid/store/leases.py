@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import Connection, bindparam, delete, select, text, update
 
 from tidegrid.domain.lease import Lease, Server
 from tidegrid.store import upsert
@@ -60,10 +60,12 @@ def save(conn: Connection, changed: Lease, at: int, *, renewal: bool = False) ->
     conn.execute(update(leases).where(leases.c.role == changed.role).values(**cols))
 
 
+_STILL = select(leases.c.holder, leases.c.token).where(leases.c.role == bindparam("b_role")).with_for_update()
+
+
 def still(conn: Connection, role: str, server: str, token: int) -> bool:
     """Whether the role is held with this token; it stays so until the transaction ends."""
-    query = select(leases.c.holder, leases.c.token).where(leases.c.role == role).with_for_update()
-    row = conn.execute(query).first()
+    row = conn.execute(_STILL, {"b_role": role}).first()
     return row is not None and row.holder == server and row.token == token
 
 

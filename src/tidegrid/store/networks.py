@@ -24,5 +24,10 @@ def current(conn: Connection) -> Row | None:
     return conn.execute(select(networks).where(networks.c.current)).mappings().first()
 
 
+def current_hash(conn: Connection) -> str | None:
+    """Without the body, for those who ask often."""
+    return conn.execute(select(networks.c.hash).where(networks.c.current)).scalar()
+
+
 def get(conn: Connection, hash: str) -> Row | None:
     return conn.execute(select(networks).where(networks.c.hash == hash)).mappings().first()

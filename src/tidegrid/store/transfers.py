@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from tidegrid.store.schema import transfers
 from tidegrid.store.scope import Scope
@@ -90,18 +90,21 @@ def progress(conn: Connection, id: int, offset: int) -> None:
     conn.execute(update(transfers).where(transfers.c.id == id).values(offset=offset))
 
 
-def finish(conn: Connection, id: int, *, sha256: str, size: int, at: int) -> None:
-    conn.execute(
-        update(transfers)
-        .where(transfers.c.id == id)
-        .values(state="done", sha256=sha256, size=size, offset=size, error="", ended_at=at)
+_FINISH = (
+    update(transfers)
+    .where(transfers.c.id == bindparam("b_id"))
+    .values(
+        state="done", sha256=bindparam("b_sha256"), size=bindparam("b_size"), offset=bindparam("b_size"), error="",
+        ended_at=bindparam("b_at"),
     )
+)  # fmt: skip
 
 
 def finish_many(conn: Connection, done: Iterable[tuple[int, str, int]], at: int) -> None:
     """(transfer, sha256, size), many at once."""
-    for id, sha256, size in done:
-        finish(conn, id, sha256=sha256, size=size, at=at)
+    rows = [{"b_id": id, "b_sha256": sha256, "b_size": size, "b_at": at} for id, sha256, size in done]
+    if rows:
+        conn.execute(_FINISH, rows)
 
 
 def fail(conn: Connection, id: int, error: str, at: int) -> None:

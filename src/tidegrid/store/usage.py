@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, not_, select, tuple_, update
+from sqlalchemy import Connection, bindparam, func, insert, not_, select, tuple_, update
 
 from tidegrid.store.schema import usage
 from tidegrid.store.scope import Scope
@@ -33,26 +33,28 @@ def _is(key: UsageKey) -> list[Any]:
     ]
 
 
+_OF = [usage.c[name] == bindparam(name) for name in ("attempt_id", "task", "restart")]
+_INSERT = insert(usage)
+_LAST = select(usage).where(*_OF, usage.c.segment == bindparam("segment")).order_by(usage.c.revision.desc()).limit(1)
+_STRETCHES = select(usage.c.segment, usage.c.started_at, usage.c.ended_at).where(
+    *_OF, not_(usage.c.reversed), not_(usage.c.estimated)
+)
+_BEYOND = select(usage.c.segment).where(*_OF, usage.c.segment > bindparam("segment"), not_(usage.c.reversed)).order_by(usage.c.segment)
+
+
 def last(conn: Connection, key: UsageKey) -> Row | None:
     """The newest revision, reversed or not."""
-    query = select(usage).where(*_is(key)).order_by(usage.c.revision.desc()).limit(1)
-    return conn.execute(query).mappings().first()
+    return conn.execute(_LAST, asdict(key)).mappings().first()
 
 
 def stretches(conn: Connection, attempt_id: int, task: int, restart: int) -> set[tuple[int, int, int]]:
     """(segment, started, ended) of what counts of an execution and is no estimate."""
-    query = select(usage.c.segment, usage.c.started_at, usage.c.ended_at).where(
-        usage.c.attempt_id == attempt_id,
-        usage.c.task == task,
-        usage.c.restart == restart,
-        not_(usage.c.reversed),
-        not_(usage.c.estimated),
-    )
-    return {(int(s), int(a), int(b)) for s, a, b in conn.execute(query)}
+    of = {"attempt_id": attempt_id, "task": task, "restart": restart}
+    return {(int(s), int(a), int(b)) for s, a, b in conn.execute(_STRETCHES, of)}
 
 
 def add(conn: Connection, row: Mapping[str, Any]) -> None:
-    conn.execute(insert(usage).values(**row))
+    conn.execute(_INSERT, dict(row))
 
 
 def mark_reversed(conn: Connection, key: UsageKey, revision: int) -> None:
@@ -61,18 +63,8 @@ def mark_reversed(conn: Connection, key: UsageKey, revision: int) -> None:
 
 def beyond(conn: Connection, key: UsageKey) -> list[UsageKey]:
     """Keys of later segments of the same execution that count."""
-    query = (
-        select(usage.c.segment)
-        .where(
-            usage.c.attempt_id == key.attempt_id,
-            usage.c.task == key.task,
-            usage.c.restart == key.restart,
-            usage.c.segment > key.segment,
-            not_(usage.c.reversed),
-        )
-        .order_by(usage.c.segment)
-    )
-    return [UsageKey(key.attempt_id, key.task, key.restart, s) for s in conn.execute(query).scalars()]
+    later = conn.execute(_BEYOND, asdict(key)).scalars()
+    return [UsageKey(key.attempt_id, key.task, key.restart, s) for s in later]
 
 
 def page(

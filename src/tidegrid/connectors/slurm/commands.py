@@ -192,9 +192,10 @@ def _account_row(cells: list[str]) -> AccountRow | None:
 
 @dataclass(frozen=True, slots=True)
 class Sbatch:
-    """Submit a script. directory: absolute, of the attempt, made and staged before; what was answered is kept in
-    `.sent/` there, so that a name that is sent again gets the first answer and is not submitted twice. work: make the job's working
-    directory too; many jobs may start at once, and then each process that they need not start themselves counts."""
+    """Submit a script. directory: absolute, of the attempt, made and staged before; whoever makes `.sent` there (O_EXCL) submits, and
+    what was answered is kept beside it, so that a name that is sent again gets the first answer and is not submitted twice. work: the
+    job's working directory is made too, where staging has not: many jobs may start at once, and then each process that they need not
+    start themselves counts."""
 
     directory: str
     script: str
@@ -206,20 +207,22 @@ class Sbatch:
     @property
     def command(self) -> str:
         options = " ".join(shlex.quote(o) for o in self.options)
+        made = "log work" if self.work else "log"
         return f"""cd {shlex.quote(self.directory)} 2>/dev/null || {{ echo 'the attempt has no directory' >&2; exit 90; }}
 [ -f {shlex.quote(self.script)} ] || {{ echo 'the batch script is not there' >&2; exit 91; }}
-log=; [ -d log ] || log=log
-work=; [ -d work ] || work={"work" if self.work else ""}
-if mkdir .sent $log $work 2>/dev/null; then
-{bounded(f"sbatch {options}", self.seconds)} >.sent/out 2>.sent/err
-echo $? >.sent/rc
+for d in {made}; do [ -d "$d" ] || mkdir -p {made} || exit 92; done
+set -C
+if {{ true >.sent; }} 2>/dev/null; then
+set +C
+{bounded(f"sbatch {options}", self.seconds)} >.sent.out 2>.sent.err
+echo $? >.sent.rc
 fi
-[ -d .sent ] || exit 92
+[ -e .sent ] || exit 92
 n=0
-while [ ! -s .sent/rc ]; do n=$((n + 1)); [ "$n" -le 50 ] || exit 93; sleep 0.1; done
-while IFS= read -r line || [ -n "$line" ]; do printf '%s\\n' "$line"; done <.sent/out
-[ ! -s .sent/err ] || cat .sent/err >&2
-read -r code <.sent/rc; echo "sent $code" """
+while [ ! -s .sent.rc ]; do n=$((n + 1)); [ "$n" -le 50 ] || exit 93; sleep 0.1; done
+while IFS= read -r line || [ -n "$line" ]; do printf '%s\\n' "$line"; done <.sent.out
+[ ! -s .sent.err ] || cat .sent.err >&2
+read -r code <.sent.rc; echo "sent $code" """
 
     @property
     def stdin(self) -> str:
@@ -238,7 +241,7 @@ read -r code <.sent/rc; echo "sent $code" """
         lines = answer.stdout.split("\n")
         code = next((x for x in reversed(lines) if x.startswith("sent ")), "")
         if answer.rc != 0 or not code:
-            raise SiteUnsure(f"sbatch: no answer is kept in {self.directory}/.sent", silent=False)
+            raise SiteUnsure(f"sbatch: no answer is kept in {self.directory}/.sent.rc", silent=False)
         if code == "sent 0":
             if match := re.search(r"^(\d+)(?:;\S+)?$", answer.stdout, re.M):
                 return int(match[1])

@@ -22,6 +22,7 @@ from tidegrid.connectors.packs import unpacked
 from tidegrid.connectors.slurm.sftp_cache import SftpCache
 from tidegrid.connectors.slurm.shell import Shell
 from tidegrid.connectors.slurm.ssh import SshLink
+from tidegrid.connectors.spool import entry, require_names
 from tidegrid.connectors.together import Together
 from tidegrid.domain.errors import InvalidInput, NoSpace, NotFound
 
@@ -29,11 +30,10 @@ if TYPE_CHECKING:
     import asyncssh
 
 CHUNK = 4 << 20  # asyncssh cuts it into blocks of the size that servers accept, many under way at once
-BODY_LIMIT = 4096
 AT_ONCE = 32
+SEVERAL = 4  # spool files: by the shell
 _LEFT_OUT = ("No such file", "Permission denied", "Exiting with failure status due to previous errors")  # what tar says
-_Small = tuple[str, dict[str, bytes], int]  # into a directory: files and their contents, their mode
-_SPOOLED = re.compile(r"^([0-9a-z]{1,32})\.(\d{1,9})\.(\d{1,9})\.(mark|gaveup|end)$")
+_Small = tuple[str, dict[str, bytes], int, list[str]]  # a directory, files to write there, their mode, directories to make
 
 
 class SftpFiles(SftpCache):
@@ -82,24 +82,29 @@ class SftpFiles(SftpCache):
                     await sftp.remove(temporary)
                 raise
 
-    async def write_many(self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600) -> None:
-        if any(b"\0" in data for data in files.values()):  # a word of the shell holds none
+    async def write_many(
+        self, directory: str, files: Mapping[str, bytes], *, mode: int = 0o600, directories: Sequence[str] = ()
+    ) -> None:
+        whole = self._whole(directory)
+        texts = {} if any(b"\0" in data for data in files.values()) else dict(files)  # a word of the shell holds none
+        await self._together((whole, texts, mode, [f"{whole}/{name}" for name in directories] or [whole]))
+        if texts != files:
             await asyncio.gather(*(self.write(f"{directory}/{n}", d, mode=mode) for n, d in files.items()))
-        else:
-            await self._together((self._whole(directory), dict(files), mode))
 
     async def _write_together(self, asked: Sequence[_Small]) -> Sequence[Exception | None]:
         """One command of the shell, and two processes there, for what many jobs have to stage at the same moment."""
-        directories, names, steps = [], [], []
-        for directory, files, mode in asked:
-            directories.append(shlex.quote(directory))
+        made: list[str] = []
+        names: list[str] = []
+        steps: list[str] = []
+        for directory, files, mode, directories in asked:
+            made += map(shlex.quote, directories)
             its = [shlex.quote(f"{directory}/{name}") for name in files]
             texts = (shlex.quote(data.decode("utf-8", "surrogateescape")) for data in files.values())
             steps += [f"printf %s {text} >{name}" for text, name in zip(texts, its, strict=True)]
             if mode != 0o600:  # what the shell's umask gives
                 steps.append(f"chmod {mode:o} {' '.join(its)}")
             names += its
-        steps = [f"mkdir -p {' '.join(directories)}", *steps, *([f"sync {' '.join(names)}"] if names else [])]
+        steps = [f"mkdir -p {' '.join(made)}", *steps, *([f"sync {' '.join(names)}"] if names else [])]
         answer = await self._shell.run(" && ".join(steps), timeout=self._timeout_s)
         if answer.rc == 0:
             return [None] * len(asked)
@@ -243,28 +248,33 @@ class SftpFiles(SftpCache):
     async def spool(self) -> list[SpoolEntry]:
         where = shlex.quote(f"{self.root}/spool")
         answer = await self._shell.run(
-            f"cd {where} || exit 44; find . -maxdepth 1 -type f -size -9 ! -name '.*' -exec grep -aHm1 '' {{}} +; :",
+            # an empty one, as most are, takes no process
+            f"cd {where} || exit 44; set -- *; [ -e \"$1\" ] || exit 0; find . -maxdepth 1 -type f -size -9 ! -name '.*' -exec grep -aHm1 '' {{}} +; :",
             timeout=self._timeout_s,
         )
         if answer.rc != 0 or any("No such file" not in x for x in answer.stderr.splitlines()):
             raise SiteUnsure(f"{self._at('spool')}: {answer.stderr.strip()[:300]}", silent=False)
-        entries = []
-        for line in answer.stdout.split("\n"):
-            name, colon, body = line.removeprefix("./").partition(":")
-            match = _SPOOLED.match(name)
-            if match is None or not colon or len(body) > BODY_LIMIT:
-                continue
-            with contextlib.suppress(UnicodeEncodeError):
-                body.encode()
-                entries.append(SpoolEntry(name, match[4], match[1], int(match[2]), int(match[3]), f"{body}\n"))
+        lines = (line.removeprefix("./").partition(":") for line in answer.stdout.split("\n"))
+        entries = [e for name, _, text in lines if (e := entry(name, text)) is not None]
         return sorted(entries, key=lambda e: e.file)
 
     async def unspool(self, files: Sequence[str]) -> list[str]:
-        for name in files:
-            if _SPOOLED.match(name) is None:
-                raise InvalidInput("staging.path", f"{name!r} is no spool file")
+        require_names(files)
+        if len(files) >= SEVERAL:
+            return await self._unlink_together(files)
         there = await asyncio.gather(*(self._unlink(f"{self.root}/spool/{name}") for name in files))
         return [name for name, was in zip(files, there, strict=True) if was]
+
+    async def _unlink_together(self, files: Sequence[str]) -> list[str]:
+        """One process; it says which it removed."""
+        answer = await self._shell.run(
+            f"cd {shlex.quote(f'{self.root}/spool')} || exit 44; rm -v -- {' '.join(files)} </dev/null", timeout=self._timeout_s
+        )
+        told = [x for x in answer.stderr.splitlines() if "No such file" not in x]
+        if answer.rc not in (0, 1) or told:
+            raise SiteUnsure(f"{self._at('spool')}: {' '.join(told)[:300] or f'exit status {answer.rc}'}", silent=False)
+        removed = set(answer.stdout.split("\n"))
+        return [name for name in files if f"removed '{name}'" in removed]
 
     async def remove(self, directory: str) -> None:
         whole = self._whole(directory)
