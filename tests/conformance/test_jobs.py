@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any
 
 import pytest
@@ -101,7 +100,7 @@ async def test_the_exit_code_is_passed_on(
     ended = await watch.until_ended(request.name)
     assert (ended.reason, ended.exit_code) == (reason, code)
     ends = [e for e in await site.files.spool() if e.attempt in request.name and e.kind == "end"]
-    assert re.fullmatch(rf"{code} \d{{16}}\n", ends[0].body)
+    assert ends[0].body == str(code)
 
 
 async def test_a_job_killed_by_a_signal_failed_with_128_and_its_number(

@@ -45,7 +45,6 @@ from tidegrid.domain.ids import Ids
 from tidegrid.domain.job import FINAL
 from tidegrid.domain.ranges import expand
 from tidegrid.scheduling.decision import Candidate
-from tidegrid.scheduling.record import Asked
 from tidegrid.store import attempts, clusters, events, jobs
 from tidegrid.store.engine import Store
 from tidegrid.store.schema import attempts as attempts_table
@@ -202,7 +201,7 @@ class Machine(RuleBasedStateMachine):
         )
         decision = SimpleNamespace(best=candidate, snapshot="s", policy="p", text=[], licences=(), to_json=candidate.to_json)
         chosen: list[Any] = [decision] * len(rows)
-        made = self.store.write_sync(lambda c: self.submitter._commit(c, rows, specs, Asked(()), chosen, set()))
+        made = self.store.write_sync(lambda c: self.submitter._commit(c, rows, specs, chosen, set())[0])
         self.known += [m[2]["id"] for m in made]
 
     @precondition(lambda self: self.known)

@@ -28,7 +28,6 @@ from tidegrid.domain.errors import NoSpace
 from tidegrid.domain.ids import b32
 from tidegrid.domain.lease import Lease, cluster_role
 from tidegrid.scheduling.decision import Candidate
-from tidegrid.scheduling.record import Asked
 from tidegrid.store import attempts, clusters, jobs, leases
 from tidegrid.store.attempts import Stored
 from tidegrid.store.engine import Store
@@ -180,7 +179,7 @@ class Bench:
         )
         decision: Any = SimpleNamespace(best=best, snapshot="s", policy="p", licences=(), to_json=best.to_json)
         specs = [intake.spec_from(r) for r in rows]
-        made = self.store.write_sync(lambda c: self.submitter._commit(c, rows, specs, Asked(()), [decision] * len(rows), set()))
+        made = self.store.write_sync(lambda c: self.submitter._commit(c, rows, specs, [decision] * len(rows), set())[0])
         ids = [m[2]["id"] for m in made]
         if state == "QUEUED":
             self.ctx.sending -= set(ids)

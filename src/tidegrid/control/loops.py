@@ -101,6 +101,7 @@ class Loops:
                 await self.ctx.write(lambda c: self._inherit(c, name))
                 inherited = True
             await self.submitter.pick_up(name, held)
+            await reconciler.rest()
             await reconciler.tick()
             return await reconciler.pause(pause())
 

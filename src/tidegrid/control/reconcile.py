@@ -57,6 +57,7 @@ T = TypeVar("T")
 CANCEL_AGAIN = 5 * SECOND
 MOVING_S = 5.0  # after something came, started or ended, what waits may start
 AT_ONCE = 24  # attempts in one transaction of a tick, where there are many
+RESTS, REST_S = 4, 2.0  # between two questions: times what the last answer took, and at most
 STROKE_S, BETWEEN_S = 2.0, 0.3  # at most so long all else waits while permits are given that are no longer apart than this
 LOOK_S = 0.1  # between two looks at the marks of what is starting
 STARTING = 30 * SECOND  # how long after its cluster called it running a job's mark is looked for so often
@@ -114,6 +115,7 @@ class Contact:
     sightings: Sightings = field(default_factory=Sightings)
     stuck: dict[int, tuple[str, str, float]] = field(default_factory=dict)  # attempt -> code, the site's word, since
     again: dict[str, int] = field(default_factory=dict)  # marks of another start -> since when they are held back
+    asked: tuple[float, float] = (-1e9, -1e9)  # when it was asked last, and when it had answered; monotonic
     permitted: tuple[float, float] = (-1e9, -1e9)  # when the first of the last permits at a stroke was given, and the last; monotonic
     starting: bool = False  # something runs there whose mark is still to come, or may soon run
     listing: frozenset[tuple[str, tuple[int, ...], tuple[int, ...]]] = frozenset()  # what waited and ran at the last answer
@@ -147,9 +149,12 @@ class Reconciler:
         ctx, contact = self.ctx, self.contact
         began = ctx.now()
         cursor = await ctx.store.read(lambda c: clusters.get(c, self.cluster)["cursor"])
+        now = asyncio.get_running_loop().time
+        asked = now()
         try:
             async with asyncio.timeout(ctx.settings.call):
                 seen = await self._meanwhile(self.connector.observe(cursor))
+                contact.asked = asked, now()
                 spool = await self.connector.files.spool()
         except (SiteUnsure, SiteRefused, TimeoutError, OSError) as e:
             contact.failures += 1
@@ -188,6 +193,14 @@ class Reconciler:
         slim = await self.ctx.store.read(lambda c: attempts.live_slim(c, self.cluster))
         differ = {r["id"] for r in slim if _differs(r, listed.get(r["id"]), seen.more)}
         return sorted(differ | set(evidence))
+
+    async def rest(self) -> None:
+        """So long that a controller that takes its time to answer is not asked most of the time, and until what starts has started."""
+        await self.contact.let_start(self._look)
+        began, answered = self.contact.asked
+        left = min(REST_S, RESTS * (answered - began)) - (asyncio.get_running_loop().time() - answered)
+        if left > 0:
+            await self._meanwhile(asyncio.sleep(left))
 
     async def pause(self, seconds: float) -> bool:
         """Between two ticks, where something is starting; False where nothing is: then nothing was waited for."""

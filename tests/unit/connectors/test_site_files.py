@@ -111,12 +111,14 @@ async def test_one_of_many_claims_wins_and_all_learn_who(files: LocalFiles) -> N
 
 
 async def test_the_spool_lists_complete_entries_only(files: LocalFiles) -> None:
-    await files.write("spool/0000000000abc.7.1.mark", b"nonce 12 99\n")
-    await files.write("spool/.0000000000abc.7.1.nonce", b"half")
+    await files.write("spool/0000000000abc.7.1.mark", b"nonce 12 99 .\n")
+    for half in (b"", b"nonce", b"nonce 12 9", b"nonce 12 99", b"nonce 12 99\n"):  # its prologue is still at it
+        await files.write("spool/0000000000abc.9.1.mark", half)
+        assert [e.task for e in await files.spool()] == [7]
     await files.write("spool/notes.txt", b"")
-    assert await files.spool() == [SpoolEntry("0000000000abc.7.1.mark", "mark", "0000000000abc", 7, 1, "nonce 12 99\n")]
+    assert await files.spool() == [SpoolEntry("0000000000abc.7.1.mark", "mark", "0000000000abc", 7, 1, "nonce 12 99")]
     assert await files.unspool(["0000000000abc.7.1.mark", "0000000000abc.8.0.mark"]) == ["0000000000abc.7.1.mark"]
-    assert await files.spool() == []
+    assert await files.unspool(["0000000000abc.9.1.mark"]) and await files.spool() == []
     with pytest.raises(InvalidInput):
         await files.unspool(["../lease"])
 

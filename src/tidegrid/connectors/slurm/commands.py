@@ -9,6 +9,7 @@ import datetime
 import re
 import shlex
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
 from tidegrid.connectors.slurm.refusals import refusal, unreachable
@@ -82,14 +83,16 @@ class Squeue:
                     raise SiteUnsure(f"squeue: unreadable line {line[:200]!r}", silent=False)
                 continue
             try:
-                rows.append(_queue_row(cells))
+                rows.append(_queue_row(line))
             except (ValueError, TideError):
                 raise SiteUnsure(f"squeue: unreadable line {line[:200]!r}", silent=False) from None
         return rows
 
 
-def _queue_row(cells: list[str]) -> QueueRow:
-    base, tasks, state, reason, submit, start, end, status, restarts, nodes, name, comment = cells
+@lru_cache(maxsize=1 << 16)
+def _queue_row(line: str) -> QueueRow:
+    """Most lines are those of the last answer, for minutes: what has ended, and what waits."""
+    base, tasks, state, reason, submit, start, end, status, restarts, nodes, name, comment = line.split("|", 11)
     comment = comment.rstrip("|")
     asked = comment.removeprefix("tide:") if comment.startswith("tide:") else ""
     which: tuple[int, ...] | None = (0,)

@@ -77,6 +77,7 @@ class SlurmConnector:
         self._failed = False
         self._prepared = False
         self._wanted = False
+        self._cursor: tuple[str, Cursor] | None = None  # the last that was told, as text and read
 
     def want_load(self, older: float) -> bool:
         """Whether the load that was told last is older (s): then the next answer waits for a new one, a little."""
@@ -84,7 +85,8 @@ class SlurmConnector:
         return self._wanted
 
     async def observe(self, cursor: str) -> Observation:
-        told = Cursor.parse(cursor)
+        before, self._cursor = self._cursor, None  # whatever breaks off leaves a cursor that nobody has committed
+        told = before[1] if before is not None and before[0] == cursor else Cursor.parse(cursor)
         try:
             if self._failed:
                 await self.probe()
@@ -112,7 +114,8 @@ class SlurmConnector:
         )
         fresh = time.monotonic() - self._known_at < 2 * self.settings.load_every + 1
         all_told = fresh and facts_.all_told(self.facts, self._nodes, now_s)
-        return Observation(jobs, records, told.text(), more, self._loads, at_us, self.facts.boot, all_told)
+        self._cursor = told.text(), told
+        return Observation(jobs, records, self._cursor[0], more, self._loads, at_us, self.facts.boot, all_told)
 
     async def submit(self, request: SubmitRequest) -> str:
         if self._nodes:
