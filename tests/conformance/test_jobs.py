@@ -247,3 +247,24 @@ async def test_small_files_travel_many_at_a_time(connector: Any) -> None:
     assert await connector.files.read_many([f"{at}/script"]) == {f"{at}/script": b"anew"}
     assert len(await connector.files.glob(at, ["*"])) == len(text | raw), "temporary files stayed"
     await connector.files.remove("many/files")
+
+
+async def test_what_many_stage_at_the_same_moment_arrives_and_one_that_cannot_fails_alone(connector: Any) -> None:
+    files = connector.files
+    await files.write("together/file", b"in the way")
+    asked = [files.write_many(f"together/{i}", {"a b": f"{i}'\n".encode()}, directories=("log", "work")) for i in range(20)]
+    *there, failed = await asyncio.gather(*asked, files.write_many("together/file/x", {"a": b""}), return_exceptions=True)
+    assert there == [None] * 20 and isinstance(failed, Exception)
+    look = [(f"together/{i}", ["*"]) for i in range(20)]
+    found = await files.glob_many([*look, ("together/gone", ["*"]), ("together", ["file"]), ("together", ["*/a b"])])
+    assert [[f.path for f in its] for its in found[:22]] == [["a b"]] * 20 + [[], ["file"]] and len(found[22]) == 20
+    assert (await files.read_many(["together/7/a b"])) == {"together/7/a b": b"7'\n"}
+    await files.write("together/7/work/x", b"made with it")
+
+
+async def test_many_marks_are_removed_at_once_and_each_tells_whether_it_was_there(connector: Any) -> None:
+    names = [f"0000000000abc.{i}.0.mark" for i in range(9)]
+    for name in names[::2]:
+        await connector.files.write(f"spool/{name}", b"nonce 1 2 .\n")
+    assert await connector.files.unspool(names) == names[::2]
+    assert await connector.files.unspool(names) == []
