@@ -56,7 +56,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 CANCEL_AGAIN = 5 * SECOND
 MOVING_S = 5.0  # after something came, started or ended, what waits may start
-AT_ONCE = 24  # attempts in one transaction of a tick, where there are many
+AT_ONCE = 24  # attempts in one transaction of a tick, where there are many; more where it is quick
 RESTS, REST_S = 4, 2.0  # between two questions: times what the last answer took, and at most
 STROKE_S, BETWEEN_S = 2.0, 0.3  # at most so long all else waits while permits are given that are no longer apart than this
 LOOK_S = 0.1  # between two looks at the marks of what is starting
@@ -164,12 +164,7 @@ class Reconciler:
         await contact.let_start(self._look)
         given = list(contact.given)
         evidence = _gather(seen, spool, given)
-        early = Actions()
-        to_do = await self._to_do(seen, evidence)
-        while len(to_do) > AT_ONCE:  # what starts meanwhile does not wait for its permit until all is written
-            some, to_do = to_do[:AT_ONCE], to_do[AT_ONCE:]
-            early.add(await ctx.write(lambda c: self._commit_some(c, some, evidence, seen, began)))  # noqa: B023 - awaited here
-            await self._look()
+        early = await self._in_parts(seen, evidence, began) if contact.starting else Actions()
         actions = await ctx.write(lambda c: self._commit(c, seen, spool, began, evidence, early.settled))
         actions.add(early)
         del contact.given[: len(given)]
@@ -184,6 +179,22 @@ class Reconciler:
             ctx.wake("submit")
         await self._act(actions, seen)
         return True
+
+    async def _in_parts(self, seen: Observation, evidence: Mapping[int, list[Evidence]], began: int) -> Actions:
+        """What the answer says of many, but for the last of them: what starts does not wait for its permit until all is written."""
+        out, now = Actions(), asyncio.get_running_loop().time
+        to_do = await self._to_do(seen, evidence)
+        size, looked = AT_ONCE, now()
+        while len(to_do) > size:
+            some, to_do = to_do[:size], to_do[size:]
+            at = now()
+            out.add(await self.ctx.write(lambda c: self._commit_some(c, some, evidence, seen, began)))  # noqa: B023 - awaited here
+            if now() - at < LOOK_S / 2:
+                size *= 2
+            if now() - looked >= LOOK_S:
+                await self._look()
+                looked = now()
+        return out
 
     async def _to_do(self, seen: Observation, evidence: Mapping[int, list[Evidence]]) -> list[int]:
         """Attempts of which this answer says something new; empty where they are few."""
