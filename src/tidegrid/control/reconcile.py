@@ -56,7 +56,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 CANCEL_AGAIN = 5 * SECOND
 MOVING_S = 5.0  # after something came, started or ended, what waits may start
-AT_ONCE = 24  # attempts in one transaction of a tick, where there are many; more where it is quick
+AT_ONCE, PARTS = 24, 20  # attempts in one part of a tick, where there are many, and such parts at most
 RESTS, REST_S = 4, 2.0  # between two questions: times what the last answer took, and at most
 STROKE_S, BETWEEN_S = 2.0, 0.3  # at most so long all else waits while permits are given that are no longer apart than this
 LOOK_S = 0.1  # between two looks at the marks of what is starting
@@ -184,13 +184,10 @@ class Reconciler:
         """What the answer says of many, but for the last of them: what starts does not wait for its permit until all is written."""
         out, now = Actions(), asyncio.get_running_loop().time
         to_do = await self._to_do(seen, evidence)
-        size, looked = AT_ONCE, now()
+        size, looked = max(AT_ONCE, len(to_do) // PARTS), now()
         while len(to_do) > size:
             some, to_do = to_do[:size], to_do[size:]
-            at = now()
             out.add(await self.ctx.write(lambda c: self._commit_some(c, some, evidence, seen, began)))  # noqa: B023 - awaited here
-            if now() - at < LOOK_S / 2:
-                size *= 2
             if now() - looked >= LOOK_S:
                 await self._look()
                 looked = now()
