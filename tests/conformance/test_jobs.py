@@ -240,7 +240,7 @@ async def test_small_files_travel_many_at_a_time(connector: Any) -> None:
     text = {"script": b"#!/bin/sh\necho 'a b' $x \\ `d`\n", "no newline": b"end", "empty": b"", "mark": b"\n0123 0\n.\n-\n"}
     raw = {"bytes": bytes(range(256)) * 9, "not-utf8": b"\xff\xfe\n.\n"}
     await connector.files.write_many(at, text, mode=0o700)
-    await connector.files.write_many(at, raw)
+    await connector.files.write_many(at, raw, mode=0o700)
     names = [*text, "gone", *raw]
     assert await connector.files.read_many([f"{at}/{n}" for n in names]) == {f"{at}/{n}": d for n, d in (text | raw).items()}
     await connector.files.write_many(at, {"script": b"anew"})

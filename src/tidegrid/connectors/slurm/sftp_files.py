@@ -101,7 +101,7 @@ class SftpFiles(SftpCache):
             its = [shlex.quote(f"{directory}/{name}") for name in files]
             texts = (shlex.quote(data.decode("utf-8", "surrogateescape")) for data in files.values())
             steps += [f"printf %s {text} >{name}" for text, name in zip(texts, its, strict=True)]
-            if mode != 0o600:  # what the shell's umask gives
+            if its and mode != 0o600:  # what the shell's umask gives
                 steps.append(f"chmod {mode:o} {' '.join(its)}")
             names += its
         steps = [f"mkdir -p {' '.join(made)}", *steps, *([f"sync {' '.join(names)}"] if names else [])]
