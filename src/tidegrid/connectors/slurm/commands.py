@@ -196,24 +196,21 @@ def _account_row(cells: list[str]) -> AccountRow | None:
 @dataclass(frozen=True, slots=True)
 class Sbatch:
     """Submit a script. directory: absolute, of the attempt, made and staged before; whoever makes `.sent` there (O_EXCL) submits, and
-    what was answered is kept beside it, so that a name that is sent again gets the first answer and is not submitted twice. work: the
-    job's working directory is made too, where staging has not: many jobs may start at once, and then each process that they need not
-    start themselves counts."""
+    what was answered is kept beside it, so that a name that is sent again gets the first answer and is not submitted twice. `log`, where
+    Slurm writes, is made where staging has not."""
 
     directory: str
     script: str
     options: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
     seconds: int = 20
-    work: bool = False
 
     @property
     def command(self) -> str:
         options = " ".join(shlex.quote(o) for o in self.options)
-        made = "log work" if self.work else "log"
         return f"""cd {shlex.quote(self.directory)} 2>/dev/null || {{ echo 'the attempt has no directory' >&2; exit 90; }}
 [ -f {shlex.quote(self.script)} ] || {{ echo 'the batch script is not there' >&2; exit 91; }}
-for d in {made}; do [ -d "$d" ] || mkdir -p {made} || exit 92; done
+[ -d log ] || mkdir -p log || exit 92
 set -C
 if {{ true >.sent; }} 2>/dev/null; then
 set +C
