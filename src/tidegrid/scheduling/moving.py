@@ -1,12 +1,17 @@
 """Whether a job that waits at one place should be placed again: because it can never start there, because the place is drained,
-or because it would clearly be better elsewhere.
+because it would clearly be better elsewhere, or because it has waited for a cheaper place as long as that is worth to its owner.
 
-Moving costs a place in a queue, so a wish of the platform's own needs a gain in time and in score, and a job gets few of them; a
-place once left for that is not gone back to while any other is feasible. Pure; times in seconds, scores in micro-yuan.
+Moving costs a place in a queue, so a wish of the platform's own needs a gain in time, and in score or of patience, and a job gets
+few of them; a place once left for that is not gone back to while any other is feasible. Pure; times in seconds, scores in micro-yuan.
+
+Patience is the rule of the ski rental (Karlin, Manasse, Rudolph and Sleator, "Competitive snoopy caching", Algorithmica 3, 1988):
+who does not know how long a wait will be, and waits until it has cost what the dearer place costs more, pays for wait and place at
+most twice what hindsight would have paid.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +31,7 @@ class Cause(StrEnum):
     FAILING = "failing"  # drained by itself
     LATE = "late"  # waits longer than predicted, and would start sooner elsewhere
     BETTER = "better"  # there is room elsewhere that was not there before
+    PATIENCE = "patience"  # has waited so long for a cheaper place that the dearer one would have cost no more
 
 
 # Of the codes of `Listed.stuck`: what may come back by itself.
@@ -35,9 +41,9 @@ PASSING = frozenset({"site.partition_down", "site.nodes_down", "site.held"})
 @dataclass(frozen=True, slots=True)
 class Rules:
     """every: between two looks; stuck_after, passing_after: how long a site must say so; settle: youngest age of an attempt that
-    moves for LATE or BETTER; late: times the predicted p90 wait, plus late_floor, is too long; better_floor: what must be
-    left to wait here for BETTER; gain, gain_share: least gain in time, and in score as a share of the score here; moves: a job's
-    most moves for LATE and BETTER; at_once: of one look."""
+    moves for LATE, BETTER or PATIENCE; late: times the predicted p90 wait, plus late_floor, is too long; better_floor: what must
+    be left to wait here for BETTER; gain, gain_share: least gain in time, and (not for PATIENCE) in score as a share of the score
+    here; moves: a job's most moves for these three; at_once: of one look."""
 
     every: float = 5.0
     stuck_after: float = 10.0
@@ -87,6 +93,18 @@ def left_to_wait(w: Waiting) -> float:
     return max(w.predicted - w.waited, w.waited - w.predicted)
 
 
+def patience(here: Candidate, other: Candidate, objective: Objective) -> float:
+    """Seconds of waiting at `here` after which it costs its owner as much as `other` does; below 0 where `other` is the better
+    one at once."""
+    cheaper = other.score - (here.score - _weight(objective) * here.wait_p90)
+    return cheaper / _weight(objective) if objective.time else math.copysign(math.inf, cheaper)
+
+
+def _weight(objective: Objective) -> float:
+    """Micro-yuan of score for a second of the p90 wait."""
+    return objective.time * _YUAN_HOUR * (WAIT_P50_SHARE + objective.risk * (1 - WAIT_P50_SHARE))
+
+
 def verdict(
     w: Waiting, here: Candidate | None, other: Candidate | None, objective: Objective, rules: Rules = Rules()
 ) -> Move | None:
@@ -111,22 +129,27 @@ def verdict(
 
 def _gain(w: Waiting, here: Candidate, other: Candidate, objective: Objective, rules: Rules) -> Move | None:
     left = left_to_wait(w)
-    late = w.predicted is not None and w.waited > rules.late * w.predicted + rules.late_floor
-    if not late and left < rules.better_floor:
-        return None
     saved = left + here.run_p50 - other.wait_p90 - other.staging_s - other.run_p50
-    weight = objective.time * _YUAN_HOUR * (WAIT_P50_SHARE + objective.risk * (1 - WAIT_P50_SHARE))
-    score_here = here.score + weight * (left - here.wait_p90)
-    gain = score_here - other.score
-    if saved < rules.gain or gain < rules.gain_share * abs(score_here):
+    if saved < rules.gain:
         return None
     figures: dict[str, float | str] = {
         "waited_s": round(w.waited, 1), "left_here_s": round(left, 1), "to": other.name,
-        "wait_p90_there_s": round(other.wait_p90, 1), "saved_s": round(saved, 1), "gain_yuan": round(gain / 1e6, 4),
+        "wait_p90_there_s": round(other.wait_p90, 1), "saved_s": round(saved, 1),
     }  # fmt: skip
     if w.predicted is not None:
         figures["predicted_p90_s"] = round(w.predicted, 1)
-    if late:
-        why = f"it waits for {w.waited:.0f} s at {w.place}, where {w.predicted:.0f} s were predicted (p90)"
-        return Move(Cause.LATE, f"{why}; {other.name} saves about {saved:.0f} s", figures)
-    return Move(Cause.BETTER, f"{other.name} has room now, and saves about {saved:.0f} s against {w.place}", figures)
+    score_here = here.score + _weight(objective) * (left - here.wait_p90)
+    gain = score_here - other.score
+    late = w.predicted is not None and w.waited > rules.late * w.predicted + rules.late_floor
+    if (late or left >= rules.better_floor) and gain >= rules.gain_share * abs(score_here):
+        figures["gain_yuan"] = round(gain / 1e6, 4)
+        if late:
+            why = f"it waits for {w.waited:.0f} s at {w.place}, where {w.predicted:.0f} s were predicted (p90)"
+            return Move(Cause.LATE, f"{why}; {other.name} saves about {saved:.0f} s", figures)
+        return Move(Cause.BETTER, f"{other.name} has room now, and saves about {saved:.0f} s against {w.place}", figures)
+    worth = patience(here, other, objective)
+    if not 0 < worth <= w.waited:
+        return None
+    figures["patience_s"] = round(worth, 1)
+    why = f"it waits for {w.waited:.0f} s at {w.place}, which is worth {worth:.0f} s to its owner against {other.name}"
+    return Move(Cause.PATIENCE, f"{why}; that saves about {saved:.0f} s now", figures)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tidegrid.scheduling.decision import Candidate
 from tidegrid.scheduling.health import Condition
-from tidegrid.scheduling.moving import Cause, Rules, Waiting, left_to_wait, verdict
+from tidegrid.scheduling.moving import Cause, Rules, Waiting, left_to_wait, patience, verdict
 from tidegrid.scheduling.objective import PRESETS
 
 RULES = Rules()
@@ -64,7 +64,7 @@ def test_a_job_within_its_prediction_moves_only_for_much() -> None:
     w = Waiting("north/cpu", waited=200.0, predicted=1000.0)
     move = verdict(w, HERE, THERE, BALANCED)
     assert move is not None and move.cause is Cause.BETTER
-    assert verdict(replace(w, predicted=400.0), HERE, THERE, BALANCED) is None, "200 s left are not worth it"
+    assert verdict(replace(w, predicted=250.0), HERE, THERE, BALANCED) is None, "50 s left are not worth it"
 
 
 def test_no_gain_no_move() -> None:
@@ -75,12 +75,51 @@ def test_no_gain_no_move() -> None:
     assert verdict(replace(WAITS, moves=RULES.moves), HERE, THERE, BALANCED) is None, "moved often enough"
 
 
+def _dearer(by: float) -> Candidate:
+    """THERE, costing so many seconds' wait more than HERE without any."""
+    without = HERE.score - HERE.wait_p90 * BALANCED.time * 1e6 / 3600 * 0.5
+    return replace(THERE, score=without + by * BALANCED.time * 1e6 / 3600 * 0.5)
+
+
+def test_a_cheaper_place_is_waited_for_as_long_as_that_is_worth_and_no_longer() -> None:
+    dear = _dearer(900.0)
+    assert patience(HERE, dear, BALANCED) == pytest.approx(900.0)
+    w = Waiting("north/cpu", waited=880.0, predicted=600.0)
+    assert verdict(w, HERE, dear, BALANCED) is None
+    move = verdict(replace(w, waited=901.0), HERE, dear, BALANCED)
+    assert move is not None and move.cause is Cause.PATIENCE and move.figures["patience_s"] == 900
+    assert "is worth 900 s" in move.why and "east/cpu" in move.why
+    assert verdict(Waiting("north/cpu", 901.0, predicted=950.0), HERE, dear, BALANCED) is None, "its turn comes in 49 s"
+    assert verdict(replace(w, waited=901.0, moves=RULES.moves), HERE, dear, BALANCED) is None, "moved often enough"
+    cheapest = PRESETS["cheapest"]
+    assert patience(HERE, dear, cheapest) > 1e6, "who wants the cheapest place waits for it"
+
+
+@given(st.floats(1, 1e4), st.floats(0, 1e5), st.floats(1, 1e4))
+def test_patience_pays_at_most_twice_what_hindsight_would(worth: float, wait: float, predicted: float) -> None:
+    """Whatever the wait there turns out to be; in seconds of its owner's, looked at each second."""
+    rules = Rules(gain=0.0, settle=0.0, late=1e9, better_floor=1e9)
+    dear, waited = _dearer(worth), 0.0
+    while waited < min(wait, 3 * worth):
+        if verdict(Waiting("north/cpu", waited, predicted), HERE, dear, BALANCED, rules):
+            break
+        waited += max(1.0, worth / 50)
+    else:
+        assert waited <= max(worth, predicted) + max(1.0, worth / 50) or wait <= waited
+        return
+    assert waited + worth <= 2 * min(wait, worth) + 2 * max(1.0, worth / 50)
+
+
 @given(waiting, st.floats(0, 1e5), st.floats(-1e6, 1e7))
 def test_no_move_without_gain_whatever_the_figures(w: Waiting, wait: float, score: float) -> None:
     other = replace(THERE, wait_p90=wait, score=score)
     move = verdict(w, HERE, other, BALANCED)
     assert left_to_wait(w) >= 0
-    if move is None or move.cause not in (Cause.LATE, Cause.BETTER):
+    if move is None or move.cause not in (Cause.LATE, Cause.BETTER, Cause.PATIENCE):
         return
     assert not w.fixed and w.moves < RULES.moves and w.waited >= RULES.settle
-    assert float(move.figures["saved_s"]) >= RULES.gain - 0.1 and float(move.figures["gain_yuan"]) > 0
+    assert float(move.figures["saved_s"]) >= RULES.gain - 0.1
+    if move.cause is Cause.PATIENCE:
+        assert 0 < patience(HERE, other, BALANCED) <= w.waited
+    else:
+        assert float(move.figures["gain_yuan"]) > 0
