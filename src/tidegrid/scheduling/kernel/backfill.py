@@ -130,6 +130,7 @@ def fill_along_line(st: State, s: int, now: int, head: int, n: int) -> int:
                 slot = b * B + i
                 a = slot_at(st, slot)
                 if m[a + JOB] != head and _may_pass(st, s, needs_at(st, slot), now + _length(st, s, a, now)):
+                    after = int(m[at + NEXT])  # the block behind may have been joined to this one since
                     i = _pass(st, s, slot, now, n)
                     n += 1
                 else:
