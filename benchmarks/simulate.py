@@ -31,7 +31,7 @@ from tidegrid.simulation.traces.trace import build as make_trace
 
 HPC2N = ("HPC2N-2002-2.2-cln.swf.gz", 240)
 JOBS, PROCESSORS, LOAD = 400_000, 8_192, 0.9
-BAGS = 40_000  # the scan takes minutes for more of these
+BAGS = 400_000
 PLAIN_JOBS = 20_000
 PARTITIONS, LARGE = 1_000, 10_000_000
 

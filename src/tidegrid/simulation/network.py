@@ -13,7 +13,7 @@ from tidegrid.scheduling import network
 from tidegrid.scheduling.kernel import ahead, broker, compiled, ledger, net, outlook
 from tidegrid.scheduling.kernel.build import build, rows, table
 from tidegrid.scheduling.kernel.compiled import Compiled
-from tidegrid.scheduling.kernel.layout import RUN, START
+from tidegrid.scheduling.kernel.layout import FOREVER, RUN, START
 from tidegrid.scheduling.kernel.policy import POLICIES, Policy
 from tidegrid.simulation import network_replay
 
@@ -115,15 +115,14 @@ def simulate(
         delay_s=None if links is None else links.delay_s, s_per_byte=per_byte, bytes_=None if jobs.bytes is None else jobs.bytes[order],
         seed=seed, compiled=fast,
     )  # fmt: skip
-    outages = np.array(
-        sorted((t, i, up) for i, s in enumerate(sites) for a, b in s.outages for t, up in ((a, 1), (b, 0))), np.int64
-    ).reshape(-1)
+    away = sorted((t, i, up) for i, s in enumerate(sites) for a, b in s.outages for t, up in ((a, 1), (b, 0)))
+    outages = np.array([*away, (FOREVER, 0, 0)], np.int64).reshape(-1)
     restarts, said = np.zeros(count, np.int64), np.zeros(count if forecasts else 0, np.int64)
     if fast:
-        instants = load().replay_network(st, nt, count, outages, capacity.reshape(-1), restarts, said)
+        instants = load().replay_network(st, nt, count, outages, capacity.reshape(-1), restarts, said, forecasts)
     else:
         counted, told = restarts.tolist(), said.tolist()
-        instants = network_replay.replay_network(st, nt, count, outages.tolist(), capacity.reshape(-1).tolist(), counted, told)
+        instants = network_replay.replay_network(st, nt, count, outages.tolist(), capacity.reshape(-1).tolist(), counted, told, forecasts)
         restarts, said = np.array(counted, np.int64), np.array(told, np.int64)
     start, site = np.empty(count, np.int64), np.empty(count, np.int64)
     word = np.asarray(nt.word, np.int64)

@@ -54,12 +54,14 @@ from tidegrid.scheduling.kernel.steps import enter, finish, next_event, release,
 WHEN, WHICH, DOWN, OUTAGE = 0, 1, 2, 3
 
 
-def replay_network(st: State, net: Net, hi: int, outages: Words, capacity: Words, restarts: Words, said: Words) -> int:
+def replay_network(
+    st: State, net: Net, hi: int, outages: Words, capacity: Words, restarts: Words, said: Words, tell: bool
+) -> int:
     """Run jobs 0 to hi, in order of SUBMIT, until all have ended; how many instants were looked at. Starts are in their rows.
 
-    outages: int64[n * OUTAGE], flat, in order of time; capacity: int64[S * K], what a site has again after one; restarts: int64[hi],
-    counts how often an outage ended a job, which then begins anew, elsewhere or when the site is back; said: int64[hi] for the waits
-    that a forward run gives where the jobs first go, or of length 0. The ledger's sites alone have no outages."""
+    outages: int64[n * OUTAGE], flat, in order of time, the last one FOREVER; capacity: int64[S * K], what a site has again after one;
+    restarts: int64[hi], counts how often an outage ended a job, which then begins anew, elsewhere or when the site is back; said:
+    int64[hi] for the waits that a forward run gives where the jobs first go, where `tell`. The ledger's sites alone have no outages."""
     sites, fair, rule = int(net.word[SITES]), net.word[FAIR] != 0, net.word[RULE]
     lines = 2 * sites if fair else sites
     i, o, instants = 0, 0, 0
@@ -73,8 +75,7 @@ def replay_network(st: State, net: Net, hi: int, outages: Words, capacity: Words
             now = min(now, int(st.job[job_at(st, i) + SUBMIT]))
         if now >= FOREVER and _waiting(st, sites) == 0:
             return instants
-        if o < len(outages):
-            now = min(now, int(outages[o + WHEN]))
+        now = min(now, int(outages[o + WHEN]))
         if now >= FOREVER:
             return instants
         instants += 1
@@ -88,7 +89,7 @@ def replay_network(st: State, net: Net, hi: int, outages: Words, capacity: Words
                     _ends(st, net, s, now)
                 finish(st, s, now)
                 run_site(st, net, s, now)
-        while o < len(outages) and outages[o + WHEN] <= now:
+        while outages[o + WHEN] <= now:
             freed = True
             if outages[o + DOWN] != 0:
                 _goes_down(st, net, int(outages[o + WHICH]), now, restarts)
@@ -107,7 +108,7 @@ def replay_network(st: State, net: Net, hi: int, outages: Words, capacity: Words
                 enter(st, alone, int(home))
                 run_site(st, net, int(alone), now)
             s = choose(st, net, now, i)
-            if len(said) > 0:
+            if tell:
                 said[i] = begins_there(st, net, s, now, i, planned_at(st, s, i), FOREVER) - now
             join(st, net, now, i, s)
             i += 1

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegrid.scheduling.kernel import build, steps
+from tidegrid.scheduling.kernel.lines import B
 from tidegrid.scheduling.kernel.policy import (
     BACKFILLS,
     FILLS,
@@ -123,14 +124,14 @@ def test_a_long_queue_in_blocks_is_the_same_queue():
         assert plain(POLICIES[name], capacity, rows) == reference.simulate([dict(r) for r in rows], capacity, POLICIES[name]), name
 
 
-@pytest.mark.parametrize("behind", [1, 4, 8, 12, 17])
+@pytest.mark.parametrize("behind", [1, 4, 8, 12, B + 1])
 @pytest.mark.parametrize("name", ["easy", "easy++", "default"])
 def test_blocks_that_join_and_empty_while_jobs_pass_the_head(name: str, behind: int):
     """A block of small jobs takes in what is left of the next one, and then is all started: what comes after it is still the line."""
-    small = [(1, 100, 10, 1)] * (16 + behind)
+    small = [(1, 100, 10, 1)] * (B + behind)
     rows = [
         {"submit": at, "estimate": estimate, "run": run, "user": -1, "need": [need]}
-        for at, estimate, run, need in [(0, 1000, 1000, 90), (1, 1000, 10, 150), *[(1, 2000, 10, 60)] * 15, *small, *[(1, 2000, 10, 60)] * 9, *small]
+        for at, estimate, run, need in [(0, 1000, 1000, 90), (1, 1000, 10, 150), *[(1, 2000, 10, 60)] * (B - 1), *small, *[(1, 2000, 10, 60)] * 9, *small]
     ]  # fmt: skip
     assert plain(POLICIES[name], [200], rows) == reference.simulate([dict(r) for r in rows], [200], POLICIES[name])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -114,6 +116,19 @@ def test_an_outlook_that_is_kept_says_what_a_new_one_says(name: str, queue: str,
         for column in ("start", "site", "said"):
             assert (getattr(run, column) == getattr(runs[0], column)).all()
     assert (runs[0].said > 0).sum() > 50  # else there was nothing to look ahead for
+
+
+def test_compiled_and_plain_give_the_same_network() -> None:
+    pytest.importorskip("numba")
+    jobs = make(12, 120)
+    span = int(jobs.submit[-1])
+    places = [replace(s, outages=((span // (3 + i), span // 2 + i),)) for i, s in enumerate(sites())]
+    for name in sorted(network.POLICIES):
+        fair = network.POLICIES[name].fair != "none"  # the ledger's sites alone have no outages
+        runs = [simulate(jobs, sites() if fair else places, network.POLICIES[name], forecasts=True, fast=f) for f in (False, True)]
+        for column in ("start", "site", "said", "restarts"):
+            assert (getattr(runs[0], column) == getattr(runs[1], column)).all(), (name, column)
+        assert fair or runs[0].restarts.sum() > 0
 
 
 def test_a_network_waits_less_than_its_sites_alone_and_moves_help() -> None:

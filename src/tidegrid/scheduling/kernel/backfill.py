@@ -94,21 +94,27 @@ def _may_pass(st: State, s: int, n: int, end: int) -> bool:
     return end <= st.mem[at + SHADOW] or within(st.mem, n, st.mem, at + ROOM + 2 * kinds, kinds)
 
 
-def _length(st: State, s: int, a: int, now: int) -> int:
-    """Seconds that a job, whose waiting slot begins at `a`, is taken to run when it passes the head: what it is planned with. Where
-    reservations go by estimates, a head that has waited beyond the guard is passed only by what is sure to end."""
+def _by_estimates(st: State, s: int, now: int) -> bool:
+    """Whether what passes the head is taken to run as long as it asked for, and not as it is planned: where reservations go by
+    estimates, a head that has waited beyond the guard is passed only by what is sure to end."""
     policy = policy_at(st, s)
-    if st.num[policy + RESERVED_BY] != 0.0 and st.num[policy + GUARD] > 0.0:
-        head = job_at(st, st.mem[site_at(st, s) + HEAD])
-        if st.job[head + SUBMIT] <= now - int(st.num[policy + GUARD]):
-            return int(st.job[job_at(st, st.mem[a + JOB]) + ESTIMATE])
+    if st.num[policy + RESERVED_BY] == 0.0 or st.num[policy + GUARD] <= 0.0:
+        return False
+    head = job_at(st, st.mem[site_at(st, s) + HEAD])
+    return bool(st.job[head + SUBMIT] <= now - int(st.num[policy + GUARD]))
+
+
+def _length(st: State, a: int, by_estimates: bool) -> int:
+    """Seconds that a job, whose waiting slot begins at `a`, is taken to run when it passes the head."""
+    if by_estimates:
+        return int(st.job[job_at(st, st.mem[a + JOB]) + ESTIMATE])
     return int(st.mem[a + TIME])
 
 
-def _pass(st: State, s: int, slot: int, now: int, n: int) -> int:
-    """Start a job before the head; as `start_slot`."""
+def _pass(st: State, s: int, slot: int, now: int, end: int, n: int) -> int:
+    """Start a job that is planned to end at `end` before the head; as `start_slot`."""
     at, kinds, need = site_at(st, s), st.mem[KINDS], needs_at(st, slot)
-    if now + _length(st, s, slot_at(st, slot), now) > st.mem[at + SHADOW]:
+    if end > st.mem[at + SHADOW]:
         for k in range(kinds):
             st.mem[at + ROOM + 2 * kinds + k] -= st.mem[need + k]
     if st.num[policy_at(st, s) + RESERVED_BY] != 0.0:
@@ -119,22 +125,26 @@ def _pass(st: State, s: int, slot: int, now: int, n: int) -> int:
 def fill_along_line(st: State, s: int, now: int, head: int, n: int) -> int:
     """Backfill in the order of the line; how many were started, with the n before. A block in which nothing could pass is passed
     over until something is freed."""
-    m, p = st.mem, st.mem[WAITERS]
-    row, blocks, epoch = m[p + ROW], m[p + BLOCKS], m[site_at(st, s) + EPOCH]
+    m, p, kinds, site = st.mem, st.mem[WAITERS], st.mem[KINDS], site_at(st, s)
+    row, blocks, slots, w = m[p + ROW], m[p + BLOCKS], m[p + SLOTS], m[p + WIDTH]
+    epoch, room, extra, shadow = m[site + EPOCH], site + ROOM, site + ROOM + 2 * kinds, m[site + SHADOW]
+    by_estimates = _by_estimates(st, s, now)
     b = first(m, p, s)
     while b >= 0:
         at = blocks + b * row
         after, i = int(m[at + NEXT]), 0
         if m[at + BARREN] != epoch and _may_pass(st, s, at + FIGURE, now + m[at + SHORTEST]):
             while 0 <= i < m[at + COUNT]:
-                slot = b * B + i
-                a = slot_at(st, slot)
-                if m[a + JOB] != head and _may_pass(st, s, needs_at(st, slot), now + _length(st, s, a, now)):
-                    after = int(m[at + NEXT])  # the block behind may have been joined to this one since
-                    i = _pass(st, s, slot, now, n)
-                    n += 1
-                else:
-                    i += 1
+                a = slots + (b * B + i) * w
+                need = a + w - kinds
+                if within(m, need, m, room, kinds) and m[a + JOB] != head:
+                    end = now + _length(st, a, by_estimates)
+                    if end <= shadow or within(m, need, m, extra, kinds):
+                        after = int(m[at + NEXT])  # the block behind may have been joined to this one since
+                        i = _pass(st, s, b * B + i, now, end, n)
+                        n += 1
+                        continue
+                i += 1
             if i >= 0:
                 if m[at + STALE] != 0:
                     summarise(m, p, b)
@@ -147,7 +157,7 @@ def fill_along_line(st: State, s: int, now: int, head: int, n: int) -> int:
 def fill_by_rank(st: State, s: int, now: int, head: int, n: int) -> int:
     """Backfill in an order that moves: always the best of those that may pass."""
     m, p = st.mem, st.mem[WAITERS]
-    row, blocks = m[p + ROW], m[p + BLOCKS]
+    row, blocks, by_estimates = m[p + ROW], m[p + BLOCKS], _by_estimates(st, s, now)
     while True:
         best, lowest, seq = -1, 0.0, 0
         b = first(m, p, s)
@@ -156,12 +166,12 @@ def fill_by_rank(st: State, s: int, now: int, head: int, n: int) -> int:
             if _may_pass(st, s, at + FIGURE, now + m[at + SHORTEST]):
                 for slot in range(b * B, b * B + m[at + COUNT]):
                     a = slot_at(st, slot)
-                    if m[a + JOB] != head and _may_pass(st, s, needs_at(st, slot), now + _length(st, s, a, now)):
+                    if m[a + JOB] != head and _may_pass(st, s, needs_at(st, slot), now + _length(st, a, by_estimates)):
                         x, q = score_of(st, s, int(m[a + JOB]), now), int(m[a + SEQ])
                         if best < 0 or x < lowest or (x == lowest and q < seq):
                             best, lowest, seq = int(slot), x, q
             b = int(m[at + NEXT])
         if best < 0:
             return n
-        _pass(st, s, best, now, n)
+        _pass(st, s, best, now, now + _length(st, slot_at(st, best), by_estimates), n)
         n += 1

@@ -1,10 +1,14 @@
-"""The kernel's functions through numba: the same source. Nothing else imports this, so that nobody pays for numba who needs none."""
+"""The kernel's functions through numba: the same source. Nothing else imports this, so that nobody pays for numba who needs none.
+
+Inside, words and numbers are plain pointers: an array's index is looked at each time whether it counts from the end, and an array takes seven
+words of each call, which together are a quarter of the time. A function that is called from Python takes arrays.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import FunctionType, ModuleType
 from typing import Any
@@ -37,13 +41,17 @@ MODULES: tuple[ModuleType, ...] = (
 
 
 class Compiled:
-    """The compiled functions of some modules, by their names."""
+    """The compiled functions of some modules, by their names; each is made ready for arrays when it is first asked for."""
 
-    def __init__(self, functions: Mapping[str, Any]) -> None:
-        self.__dict__.update(functions)
+    def __init__(self, functions: Mapping[str, FunctionType], entry: Callable[[FunctionType], Any]) -> None:
+        self._functions, self._entry = functions, entry
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"no compiled function {name}")
+        if name.startswith("_") or name not in self._functions:
+            raise AttributeError(f"no compiled function {name}")
+        made = self._entry(self._functions[name])
+        setattr(self, name, made)
+        return made
 
 
 @cache
@@ -62,7 +70,7 @@ def load(more: tuple[ModuleType, ...] = (), keep: bool = True) -> Compiled:
     }  # fmt: skip
     njit: Any = numba.njit  # its stubs know not every option
     made = {
-        original: njit(no_cpython_wrapper=original.__name__.startswith("_"), **options)(copy)
+        original: njit(no_cpython_wrapper=True, **options)(copy)
         for original, copy in functions.items()
     }
     for copy in functions.values():
@@ -70,11 +78,17 @@ def load(more: tuple[ModuleType, ...] = (), keep: bool = True) -> Compiled:
         for name, value in list(scope.items()):
             if isinstance(value, FunctionType) and value in made:
                 scope[name] = made[value]
-    types = _types(numba.types, modules)
+    types: Any = numba.types  # its stubs know not all of them
+    pointers = _types(modules, types, types.CPointer(types.int64), types.CPointer(types.float64))
+    arrays = _types(modules, types, types.int64[::1], types.float64[::1])
     done: set[FunctionType] = set()
     for function in functions:
-        _compile(function, made, types, done)
-    return Compiled({function.__name__: dispatcher for function, dispatcher in made.items()})
+        _compile(function, made, pointers, done)
+
+    def entry(original: FunctionType) -> Any:
+        return _compile_entry(original, made[original], functions[original], arrays, lambda f: njit(**options)(f))
+
+    return Compiled({function.__name__: function for function in functions}, entry)
 
 
 def _copies(modules: Sequence[ModuleType]) -> dict[FunctionType, FunctionType]:
@@ -91,16 +105,54 @@ def _copies(modules: Sequence[ModuleType]) -> dict[FunctionType, FunctionType]:
     return copies
 
 
-def _types(types: Any, modules: Sequence[ModuleType]) -> dict[str, Any]:
+def _types(modules: Sequence[ModuleType], types: Any, words: Any, numbers: Any) -> dict[str, Any]:
     """What the annotations of kernel source stand for; named tuples that its modules define among them."""
-    known: dict[str, Any] = {
-        "int": types.int64, "float": types.float64, "bool": types.boolean, "Words": types.int64[::1], "Numbers": types.float64[::1],
-    }  # fmt: skip
+    known: dict[str, Any] = {"int": types.int64, "float": types.float64, "bool": types.boolean, "Words": words, "Numbers": numbers}
     for m in modules:
         for made in vars(m).values():
             if isinstance(made, type) and hasattr(made, "_fields") and made.__module__ == m.__name__:
                 known[made.__name__] = types.NamedTuple([known[getattr(a, "__forward_arg__", str(a))] for a in inspect.get_annotations(made).values()], made)
     return known
+
+
+@cache
+def _pointer() -> Any:
+    """In compiled code: where an array's items begin."""
+    import numba
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    types: Any = numba.types
+    parts: Any = cgutils
+
+    def pointer(context: Any, array: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return parts.create_struct_proxy(signature.args[0])(context, builder, value=args[0]).data
+
+        return types.CPointer(array.dtype)(array), code
+
+    return intrinsic(pointer)
+
+
+def _compile_entry(original: FunctionType, made: Any, copy: FunctionType, arrays: Mapping[str, Any], njit: Callable[[Any], Any]) -> Any:
+    """The function for arrays: it calls `made` with where they begin."""
+    wanted = {p.name: arrays[str(p.annotation)] for p in inspect.signature(original).parameters.values()}
+    scope: dict[str, Any] = {"made": made, "pointer": _pointer()}
+    given = []
+    for name, kind in wanted.items():
+        if hasattr(kind, "instance_class"):
+            scope[kind.instance_class.__name__] = kind.instance_class
+            given.append(f"{kind.instance_class.__name__}({', '.join(f'pointer({name}.{field})' for field in kind.fields)})")
+        else:
+            given.append(f"pointer({name})" if kind in (arrays["Words"], arrays["Numbers"]) else name)
+    text = f"def entry({', '.join(wanted)}):\n    return made({', '.join(given)})\n"
+    exec(compile(text, original.__code__.co_filename, "exec"), scope)  # its machine code is kept beside that of the module
+    scope["entry"].__qualname__ = f"{copy.__qualname__}_entry"
+    scope["entry"].__module__ = original.__module__
+    ready = njit(scope["entry"])
+    ready.compile(tuple(wanted.values()))
+    ready.disable_compile()
+    return ready
 
 
 def _compile(function: FunctionType, made: Mapping[FunctionType, Any], types: Mapping[str, Any], done: set[FunctionType]) -> None:

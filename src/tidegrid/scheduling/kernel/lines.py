@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from tidegrid.scheduling.kernel.layout import Numbers, Words
 
-B = 16  # slots of a block
+B = 32  # slots of a block
 
 # a pool's words: where its slots and blocks begin in m and its keys in f, how many blocks there are, the words of a slot and of a
 # block, the kinds; first block of the free ones, first never used; then first and last of each line
