@@ -60,6 +60,7 @@ AT_ONCE, PARTS = 24, 20  # attempts in one part of a tick, where there are many,
 RESTS, REST_S = 4, 2.0  # between two questions: times what the last answer took, and at most
 STROKE_S, BETWEEN_S = 2.0, 0.3  # at most so long all else waits while permits are given that are no longer apart than this
 LOOK_S = 0.1  # between two looks at the marks of what is starting
+LAST_S = 0.25  # between two looks whether the last of what runs has ended
 STARTING = 30 * SECOND  # how long after its cluster called it running a job's mark is looked for so often
 
 
@@ -118,8 +119,13 @@ class Contact:
     asked: tuple[float, float] = (-1e9, -1e9)  # when it was asked last, and when it had answered; monotonic
     permitted: tuple[float, float] = (-1e9, -1e9)  # when the first of the last permits at a stroke was given, and the last; monotonic
     starting: bool = False  # something runs there whose mark is still to come, or may soon run
+    sent: float = -1e9  # when it last took a job, monotonic
     listing: frozenset[tuple[str, tuple[int, ...], tuple[int, ...]]] = frozenset()  # what waited and ran at the last answer
     changed: float = 0.0  # when that was last another, monotonic
+
+    def took(self) -> None:
+        """It has just taken a job, which may start at once."""
+        self.sent, self.starting = asyncio.get_running_loop().time(), True
 
     def permits(self) -> None:
         """Permits are being given now."""
@@ -208,7 +214,24 @@ class Reconciler:
         began, answered = self.contact.asked
         left = min(REST_S, RESTS * (answered - began)) - (asyncio.get_running_loop().time() - answered)
         if left > 0:
-            await self._meanwhile(asyncio.sleep(left))
+            await self._meanwhile(asyncio.sleep(left) if self._more_to_come() else self._last_ends(left))
+
+    def _more_to_come(self) -> bool:
+        """Whether something waits there, or nothing runs."""
+        running = [tasks for _, waiting, tasks in self.contact.listing if tasks or waiting]
+        return not running or any(waiting for _, waiting, _ in self.contact.listing)
+
+    async def _last_ends(self, seconds: float) -> None:
+        """So long, or until the last of what runs there has said that it ended: then its controller has nothing else to do."""
+        runs = {attempt_of(name) for name, _, tasks in self.contact.listing if tasks}
+        until = asyncio.get_running_loop().time() + seconds
+        try:
+            while runs - self.contact.sightings.done.keys() and (left := until - asyncio.get_running_loop().time()) > 0:
+                await asyncio.sleep(min(left, LAST_S))
+                async with asyncio.timeout(self.ctx.settings.call):
+                    runs -= {_id_of(e) for e in await self.connector.files.spool() if e.kind == "end"}
+        except (SiteUnsure, SiteRefused, TimeoutError, OSError):
+            return  # the tick finds out what it is
 
     async def pause(self, seconds: float) -> bool:
         """Between two ticks, where something is starting; False where nothing is: then nothing was waited for."""
@@ -221,11 +244,9 @@ class Reconciler:
         """What the work gives; meanwhile whatever starts at the cluster gets its permit."""
         task = asyncio.create_task(work)
         try:
-            while self.contact.starting:
-                done, _ = await asyncio.wait((task,), timeout=LOOK_S)
-                if done:
-                    break
-                await self._look()
+            while not (await asyncio.wait((task,), timeout=LOOK_S))[0]:
+                if self.contact.starting:
+                    await self._look()
             return await task
         finally:
             task.cancel()
@@ -237,7 +258,7 @@ class Reconciler:
             contact.listing, contact.changed = listing, contact.last_answer
         if contact.last_answer - contact.changed < MOVING_S and any(j.waiting for j in seen.jobs):
             return True
-        return contact.sightings.starting(seen.site_time_us, STARTING)
+        return contact.sent > contact.asked[0] or contact.sightings.starting(seen.site_time_us, STARTING)
 
     async def _look(self) -> None:
         """The spool alone."""
@@ -253,6 +274,7 @@ class Reconciler:
         marks = [e for e in spool if e.kind == "mark"]
         if not marks:
             return spool
+        self.contact.permits()
         permits = await self.ctx.write(lambda c: self._commit_marks(c, marks, seen))
         if permits:
             self.contact.permits()

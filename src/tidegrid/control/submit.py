@@ -50,7 +50,7 @@ OLD_LOAD_S = 5.0
 LOAD_LOOKS = 30  # a second and a half
 STAGED = 4  # times as many may be staged at once as submitted: what is staged together takes one command at the site
 PLACED = 100  # written in one transaction at most
-ANSWERS = 64  # written in one transaction at most
+ANSWERS = 32  # written in one transaction at most
 Row = Any
 Answered = tuple[int, Evidence]
 
@@ -350,6 +350,8 @@ class Submitter:
         if together is None or was is not held:
 
             async def write(answered: Sequence[Answered]) -> Sequence[Exception | None]:
+                if (contact := self.picture.contacts.get(cluster)) is not None:
+                    await contact.let_start()  # what starts goes before what is to wait
                 try:
                     await self.ctx.write(lambda c: self._answer(c, dict(answered)))
                 except Exception as e:  # noqa: BLE001 - one that cannot be written keeps no other from it
@@ -393,7 +395,10 @@ class Submitter:
                     return NotSent("the cluster does not answer")
                 try:
                     async with asyncio.timeout(settings.call):
-                        return Accepted(await connector.submit(request))
+                        native_id = await connector.submit(request)
+                    if contact is not None:
+                        contact.took()
+                    return Accepted(native_id)
                 except SiteRefused as e:
                     return RefusedBySite(e.code, e.message)
                 except (SiteUnsure, TimeoutError, OSError) as e:

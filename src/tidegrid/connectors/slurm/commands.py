@@ -230,7 +230,7 @@ read -r code <.sent.rc; echo "sent $code" """
         exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in self.environment)
         return (
             "#!/bin/sh\nexport SLURM_EXPORT_ENV=ALL\nunset SLURM_TIME_FORMAT SLURM_BITSTR_LEN TZ LC_ALL\n"
-            f"{exports}exec /bin/sh {shlex.quote(f'{self.directory}/{self.script}')}\n"
+            f"{exports}. {shlex.quote(f'{self.directory}/{self.script}')}\n"  # in this shell: one process less
         )
 
     def parse(self, answer: Output) -> int:
