@@ -1,17 +1,21 @@
 """The queue kernel: jobs a second compiled, as plain Python, and beside a plain backfill scan through numba; a log from file to figures.
 
 The scan and the kernel run the same jobs in turn; the best of some rounds counts, in CPU seconds of the process. `--large` replays ten million
-generated jobs over 1,000 partitions and tells the peak of memory.
+generated jobs over 1,000 partitions and tells the peak of memory. `--accasim PYTHON` names the Python of an environment in which AccaSim
+1.1.3 is installed (`pip install accasim==1.1.3`): it then simulates the first 10,000 jobs of SDSC-SP2 under EASY, from the file on, and
+so does `tide simulate`.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import gzip
 import json
 import os
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +38,7 @@ JOBS, PROCESSORS, LOAD = 400_000, 8_192, 0.9
 BAGS = 400_000
 PLAIN_JOBS = 20_000
 PARTITIONS, LARGE = 1_000, 10_000_000
+SDSC, ACCASIM_JOBS = ("SDSC-SP2-1998-4.2-cln.swf.gz", 128), 10_000
 
 
 def best(rounds: int, make: Callable[[], Any], run: Callable[[Any], Any]) -> tuple[float, Any]:
@@ -90,6 +95,27 @@ def plain_path(jobs: Trace, processors: int) -> dict[str, Any]:
     return {"jobs": len(some), "jobs_per_s": round(len(some) / seconds)}
 
 
+def against_accasim(python: str, folder: Path) -> dict[str, Any]:
+    """Both from a file with the same rows to each job's start."""
+    name, processors = SDSC
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory, "log.swf")
+        with gzip.open(folder / name, "rt") as rows, log.open("w") as out:
+            kept = 0
+            for row in rows:
+                kept += not row.startswith(";")
+                if kept <= ACCASIM_JOBS:
+                    out.write(row)
+        done = subprocess.run([python, str(Path(__file__).with_name("accasim_peer.py").resolve()), str(log), str(processors)],
+                              cwd=directory, capture_output=True, text=True)  # fmt: skip
+        if done.returncode:
+            return {"failed": done.stderr.strip().splitlines()[-1:]}
+        theirs = json.loads(done.stdout.splitlines()[-1])["seconds"]
+        ours, _ = best(3, lambda: None, lambda _: simulating.simulate(log, POLICIES["easy"], processors=processors))
+    return {"jobs": ACCASIM_JOBS, "accasim_jobs_per_s": round(ACCASIM_JOBS / theirs), "jobs_per_s": round(ACCASIM_JOBS / ours),
+            "over_accasim": round(theirs / ours)}  # fmt: skip
+
+
 def large() -> dict[str, Any]:
     """Ten million jobs, a partition after the other: their machines do not meet."""
     kernel, each, took, waits = replaying.compiled(), LARGE // PARTITIONS, 0.0, 0.0
@@ -110,6 +136,7 @@ def large() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--large", action="store_true", help="ten million jobs over 1,000 partitions too")
+    parser.add_argument("--accasim", metavar="PYTHON", help="of an environment with AccaSim 1.1.3")
     args = parser.parse_args()
     found: dict[str, Any] = {"clock": "CPU seconds of this process"}
     root = os.environ.get("TIDEGRID_TRACES")
@@ -130,8 +157,10 @@ def main() -> None:
     found["generated_lublin"] = {"processors": PROCESSORS, "load": LOAD, **against_scan(made, PROCESSORS, 2)}
     made = convention_k(bags(np.random.default_rng(1), BAGS, PROCESSORS, LOAD), PROCESSORS)
     found["generated_bags"] = {"processors": PROCESSORS, "load": LOAD, **against_scan(made, PROCESSORS, 2)}
-    if importlib.util.find_spec("accasim") is None:
-        print("bench: AccaSim is not installed in this environment: no figure of it", file=sys.stderr)
+    if root and args.accasim:
+        found["accasim"] = against_accasim(args.accasim, log.parent)
+    else:
+        print("bench: no --accasim (or no TIDEGRID_TRACES): no figure of AccaSim", file=sys.stderr)
     if args.large:
         found["large"] = large()
     found["calibration"] = calibrate()
