@@ -80,6 +80,8 @@ def _network(log: list[Path], how: Any, name: str, *, policy: str, clairvoyant: 
     show.table(["site", *heads], rows, right=heads)
     gap, worse = found["gap_closed"], found["worse_than_alone"]
     typer.echo(f"one pooled machine: mean wait {show.seconds(found['pooled']['mean_wait'])}; {gap['value']:.1%} of the way there ({gap['low']:.1%} to {gap['high']:.1%})")
+    if not found["clairvoyant"]:
+        typer.echo(f"run times known beforehand: mean wait {show.seconds(found['foreseen']['mean_wait'])}")
     typer.echo("worse than alone: " + "; ".join(f"{', '.join(names) or 'nobody'} by {k.replace('_', ' ')}" for k, names in worse.items()))
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from tidegrid.domain.errors import InvalidInput
 from tidegrid.lab import logs
 from tidegrid.scheduling import network as policies
-from tidegrid.scheduling.kernel.policy import Policy
+from tidegrid.scheduling.kernel.policy import Policy, clairvoyant
 from tidegrid.simulation import digest, network, scorecard
 from tidegrid.simulation.network import NetworkJobs, NetworkRun, Site
 from tidegrid.simulation.traces.trace import Trace, convention_k
@@ -50,8 +51,8 @@ def read(paths: Sequence[Path], queue: Policy, *, processors: Sequence[int] = ()
 
 def simulate(paths: Sequence[Path], queue: Policy, broker: policies.NetworkPolicy, *, processors: Sequence[int] = (), kill: bool = True,
              repair: bool = False, days: int | None = None, seed: int = 1) -> dict[str, Any]:  # fmt: skip
-    """One object for the network: its scorecard, that of one pooled machine, how much of the way to it is closed, and a list of sites,
-    each with its own jobs' figures alone and in the network."""
+    """One object for the network: its scorecard, those of one pooled machine and of the same network that knows run times beforehand, how
+    much of the way to the pooled machine is closed, and a list of sites, each with its own jobs' figures alone and in the network."""
     began = time.perf_counter()
     jobs, sites = read(paths, queue, processors=processors, kill=kill, repair=repair, days=days)
     fast = _fast()
@@ -60,12 +61,14 @@ def simulate(paths: Sequence[Path], queue: Policy, broker: policies.NetworkPolic
     kernel = time.perf_counter() - mark
     home = run if broker.rule == "home" else network.simulate(jobs, sites, policies.POLICIES["home"], fast=fast)
     one = network.pooled(jobs, sites, fast=fast)
-    card, alone, pooled = (scorecard.scorecard(jobs, sites, r, seed=seed) for r in (run, home, one))
+    foresees = clairvoyant(queue)
+    seer = run if foresees == queue else network.simulate(jobs, [replace(s, policy=foresees) for s in sites], broker, seed=seed, fast=fast)
+    card, alone, pooled, foreseen = (scorecard.scorecard(jobs, sites, r, seed=seed) for r in (run, home, one, seer))
     both = scorecard.compared(card, alone)
     whole = digest.figures(digest.Schedule(jobs.submit, run.start, jobs.run, jobs.need, sum(int(s.capacity[0]) for s in sites)))
     return {
         "processors": sum(int(s.capacity[0]) for s in sites), **whole, "scorecard": {k: v for k, v in card.items() if k != "sites"},
-        "alone": _few(alone), "pooled": _few(pooled), "gap_closed": scorecard.gap_closed(jobs, home, run, one, seed=seed),
+        "alone": _few(alone), "pooled": _few(pooled), "foreseen": _few(foreseen), "gap_closed": scorecard.gap_closed(jobs, home, run, one, seed=seed),
         "worse_than_alone": both["worse_than_alone"],
         "sites": [
             {"log": str(path), "site": s.name, "processors": int(s.capacity[0]), "jobs": here["jobs"], "guests": here["guests"],

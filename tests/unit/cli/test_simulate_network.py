@@ -43,6 +43,7 @@ def test_one_object_for_the_network_with_each_site_alone_and_in_it(logs: list[st
         assert name in found
     assert found["mean_wait"] < found["alone"]["mean_wait"]
     assert found["gap_closed"]["low"] <= found["gap_closed"]["value"]
+    assert found["foreseen"]["mean_wait"] != found["mean_wait"], "estimates are not exact"
 
 
 def test_alone_the_sites_figures_are_those_of_simulate_without_a_network(logs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +59,7 @@ def test_alone_the_sites_figures_are_those_of_simulate_without_a_network(logs: l
 def test_people_see_a_table_and_who_lost(logs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["simulate", *logs, "--network", "tide-fair", "--policy", "easy"]) == 0
     out = capsys.readouterr().out
-    assert "one pooled machine" in out and "worse than alone" in out and "busy" in out
+    assert "one pooled machine" in out and "run times known beforehand" in out and "worse than alone" in out and "busy" in out
 
 
 @pytest.mark.parametrize(("more", "code"), [(["--network", "best"], "network_policy.unknown"), (["--days", "3"], "simulate.days"),
