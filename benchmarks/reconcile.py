@@ -25,8 +25,9 @@ from benchmarks.calibration import calibrate
 from tidegrid import ledger
 from tidegrid.connectors.contract import Listed, NodeLoad, Observation, Record
 from tidegrid.control import intake
+from tidegrid.control.contact import Contact, native_name
 from tidegrid.control.context import Context, Settings
-from tidegrid.control.reconcile import Contact, Reconciler, native_name
+from tidegrid.control.reconcile import Reconciler
 from tidegrid.domain.attempt import Ended, Reason, Seen, step
 from tidegrid.domain.ids import Ids
 from tidegrid.domain.job import JobSpec

@@ -1,6 +1,7 @@
 """Short jobs through the network against a plain `sbatch` loop on the same real Slurm cluster, in the same run.
 
-One cluster of the test-bed (Debian's Slurm, 128 cores), reached over ssh by a `tide up` of its own. Each round runs both ways, in turn:
+One cluster of the test-bed (Debian's Slurm; alpha with 128 cores, whose launches keep two real cores busy for seconds, or beta with 48),
+reached over ssh by a `tide up` of its own on the same machine. Each round runs all ways, in turn:
 
 - plain: one `sbatch` after another in one shell loop (`--parsable`, output to a file each), then `squeue` until none is left.
 - network: one bulk submission by the SDK to the same partition, then the jobs' page until all have ended, their logs fetched, metered and billed.
@@ -9,7 +10,7 @@ One cluster of the test-bed (Debian's Slurm, 128 cores), reached over ssh by a `
 Ratios are over plain: bulk_ratio of the seconds until all were accepted (the platform's word is durable then), end_to_end_ratio
 until all had ended, unasked_ratio the same of the unasked. Also a reconcile tick with `--queue` jobs of the network's in the queue: seconds, and how often the controller was asked.
 
-    python -m benchmarks.slurm [--jobs 500] [--rounds 3] [--queue 5000] [--script "sleep 5"]
+    python -m benchmarks.slurm [--jobs 500] [--rounds 3] [--queue 5000] [--script "sleep 5"] [--cluster alpha]
 """
 
 from __future__ import annotations
@@ -40,21 +41,22 @@ from tidegrid.client import Tide
 from tidegrid.connectors.slurm.connector import SlurmConnector, SlurmSettings
 from tidegrid.connectors.slurm.sftp_files import SftpFiles
 from tidegrid.connectors.slurm.ssh import SshLink, SshShell, SshTarget
+from tidegrid.control.contact import Contact, native_name
 from tidegrid.control.context import Context, Settings
-from tidegrid.control.reconcile import Contact, Reconciler, native_name
+from tidegrid.control.reconcile import Reconciler
 from tidegrid.domain.ids import Ids
 from tidegrid.launch import testbed
 from tidegrid.launch.effects import SteadyClock
 from tidegrid.launch.testbed.network import describe, install_keys
 from tidegrid.store.engine import Store
 
-CLUSTER = "alpha"
+PARTITIONS = {"alpha": "cpu", "beta": "short"}  # 4 nodes with 128 cores; 12 nodes with 48
 LOOK_S = 0.25  # between two looks whether all has ended, either way
-LOOP = "i=0; while [ $i -lt {jobs} ]; do sbatch --parsable -p cpu -n 1 --mem=64 -t 5 -o {out}/$i.out {script} || exit 1; i=$((i+1)); done"
+LOOP = "i=0; while [ $i -lt {jobs} ]; do sbatch --parsable -p {partition} -n 1 --mem=64 -t 5 -o {out}/$i.out {script} || exit 1; i=$((i+1)); done"
 
 
 @contextmanager
-def server(home: Path, network: str) -> Iterator[Tide]:
+def server(home: Path, network: str, cluster: str = "alpha") -> Iterator[Tide]:
     (home / "network.yaml").write_text(network)
     log = (home / "up.log").open("wb")
     command = [sys.executable, "-m", "tidegrid.cli.main", "up", "--home", str(home), "--port", "0", "--quiet"]
@@ -69,7 +71,7 @@ def server(home: Path, network: str) -> Iterator[Tide]:
         url = json.loads((home / "server.json").read_text())["url"]
         with Tide(url, (home / "admin.token").read_text().strip()) as tide:
             tide.apply_network(network)
-            while not any(c["name"] == CLUSTER and c["health"] == "up" for c in tide.clusters()):
+            while not any(c["name"] == cluster and c["health"] == "up" for c in tide.clusters()):
                 time.sleep(0.05)
             yield tide
     finally:
@@ -78,24 +80,24 @@ def server(home: Path, network: str) -> Iterator[Tide]:
         log.close()
 
 
-def plain(bed: testbed.Testbed, jobs: int, out: Path, script_text: str) -> dict[str, float]:
+def plain(bed: testbed.Testbed, jobs: int, out: Path, script_text: str, cluster: str = "alpha") -> dict[str, float]:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     script = out / "job.sh"
     script.write_text(f"#!/bin/sh\n{script_text}\n")
     began = time.perf_counter()
-    text = LOOP.format(jobs=jobs, out=shlex.quote(str(out)), script=shlex.quote(str(script)))
-    done = bed.run(CLUSTER, "sh", "-c", text, seconds=600)
+    text = LOOP.format(jobs=jobs, partition=PARTITIONS[cluster], out=shlex.quote(str(out)), script=shlex.quote(str(script)))
+    done = bed.run(cluster, "sh", "-c", text, seconds=600)
     accepted = time.perf_counter() - began
     assert done.returncode == 0 and len(done.stdout.split()) == jobs, done.stderr[-500:]
-    while bed.run(CLUSTER, "squeue", "-h", "-o", "%i").stdout.strip():
+    while bed.run(cluster, "squeue", "-h", "-o", "%i").stdout.strip():
         time.sleep(LOOK_S)
     return {"accepted_s": accepted, "ended_s": time.perf_counter() - began}
 
 
-def network(tide: Tide, jobs: int, script: str, *, movable: bool = True) -> dict[str, float]:
+def network(tide: Tide, jobs: int, script: str, *, movable: bool = True, cluster: str = "alpha") -> dict[str, float]:
     body = {"app": "script", "params": {"script": script}, "resources": {"cores": 1, "memory_mib": 64, "wall_s": 300},
-            "movable": movable, "constraints": {"any_of": [f"{CLUSTER}/cpu"]}}  # where the plain loop sends its own
+            "movable": movable, "constraints": {"any_of": [f"{cluster}/{PARTITIONS[cluster]}"]}}  # where the plain loop sends its own
     began = time.perf_counter()
     made = tide.submit_many([body] * jobs)
     accepted = time.perf_counter() - began
@@ -128,25 +130,25 @@ class Counted:
         await self.inner.close()
 
 
-async def tick(bed: testbed.Testbed, directory: Path, jobs: int, times: int = 7) -> dict[str, Any]:
+async def tick(bed: testbed.Testbed, directory: Path, jobs: int, cluster: str, times: int = 7) -> dict[str, Any]:
     """Seconds of a reconcile tick, over ssh, while `jobs` jobs of the network's wait in a real queue, and what it asked the site."""
-    way = bed.cluster(CLUSTER).ssh
+    way = bed.cluster(cluster).ssh
     link = SshLink(SshTarget(way.host, way.user, str(way.key), str(way.known_hosts), way.port))
     shell = Counted(SshShell(link))
     connector = SlurmConnector(
-        CLUSTER, shell, SftpFiles(link, shell, str(directory / "tick-root")), SlurmSettings(load_every=3600)
+        cluster, shell, SftpFiles(link, shell, str(directory / "tick-root")), SlurmSettings(load_every=3600)
     )
     clock = SteadyClock()
     store = Store.open(f"sqlite:///{directory / 'tick.db'}", now_us=clock.now)
     ctx = Context(store, clock, Ids(clock.now, random.Random(1).getrandbits), directory, Settings())
-    ids = await store.write(lambda c: fill(c, ctx, jobs, CLUSTER))
+    ids = await store.write(lambda c: fill(c, ctx, jobs, cluster))
     names = "\n".join(native_name(i) for i in ids)
-    loop = "xargs -P 8 -I{} sbatch --parsable --hold -p cpu -n 1 --mem=64 -t 5 -J {} --output=/dev/null --wrap true"
+    loop = f"xargs -P 8 -I[] sbatch --parsable --hold -p {PARTITIONS[cluster]} -n 1 --mem=64 -t 5 -J [] --output=/dev/null --wrap true"
     began = time.perf_counter()
-    done = await asyncio.to_thread(bed.run, CLUSTER, "sh", "-c", loop, stdin=names, seconds=900)
+    done = await asyncio.to_thread(bed.run, cluster, "sh", "-c", loop, stdin=names, seconds=900)
     assert done.returncode == 0, done.stderr[-500:]
     filled = time.perf_counter() - began
-    reconciler = Reconciler(ctx, connector, {CLUSTER: Contact()})
+    reconciler = Reconciler(ctx, connector, {cluster: Contact()})
     for _ in range(2):
         assert await reconciler.tick()
     shell.commands.clear()
@@ -169,26 +171,26 @@ async def tick(bed: testbed.Testbed, directory: Path, jobs: int, times: int = 7)
     }  # fmt: skip
 
 
-def measure(jobs: int, rounds: int, queue: int, script: str) -> dict[str, Any]:
+def measure(jobs: int, rounds: int, queue: int, script: str, cluster: str) -> dict[str, Any]:
     directory = Path(tempfile.mkdtemp(prefix="tide-bench-"))
-    bed = testbed.up(directory / "bed", 1, False, bound=True)
+    bed = testbed.up(directory / "bed", 1 + list(PARTITIONS).index(cluster), False, bound=True)
     try:
         home = directory / "home"
         home.mkdir(mode=0o700)
         install_keys(bed, home)
         ways: dict[str, list[dict[str, float]]] = {"plain": [], "network": [], "unasked": []}
-        with server(home, describe(bed, roots=directory / "roots")) as tide:
-            network(tide, 20, "true")  # connections made, nothing cold
+        with server(home, describe(bed, roots=directory / "roots"), cluster) as tide:
+            network(tide, 20, "true", cluster=cluster)  # connections made, nothing cold
             for _ in range(rounds):
-                ways["plain"].append(plain(bed, jobs, directory / "plain", script))
-                ways["network"].append(network(tide, jobs, script))
-                ways["unasked"].append(network(tide, jobs, script, movable=False))
+                ways["plain"].append(plain(bed, jobs, directory / "plain", script, cluster))
+                ways["network"].append(network(tide, jobs, script, cluster=cluster))
+                ways["unasked"].append(network(tide, jobs, script, movable=False, cluster=cluster))
             assert tide.journal_check()["balanced"]
-        ticks = asyncio.run(tick(bed, directory, queue)) if queue else {}
+        ticks = asyncio.run(tick(bed, directory, queue, cluster)) if queue else {}
     finally:
         bed.down()
         shutil.rmtree(directory, ignore_errors=True)
-    return {"jobs": jobs, "script": script, "rounds": rounds, **summary(ways), "tick": ticks}
+    return {"cluster": cluster, "jobs": jobs, "script": script, "rounds": rounds, **summary(ways), "tick": ticks}
 
 
 def summary(ways: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
@@ -210,8 +212,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--queue", type=int, default=5000)
     parser.add_argument("--script", default="sleep 5")
+    parser.add_argument("--cluster", choices=sorted(PARTITIONS), default="alpha")
     args = parser.parse_args()
-    print(json.dumps({"calibration": calibrate(), **measure(args.jobs, args.rounds, args.queue, args.script)}))
+    print(json.dumps({"calibration": calibrate(), **measure(args.jobs, args.rounds, args.queue, args.script, args.cluster)}))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tests.parts.protocol import Bench, Site
 from tidegrid import ledger
 from tidegrid.connectors.contract import Record, SiteRefused, SiteUnsure
 from tidegrid.connectors.statement import Allocation, Statement
-from tidegrid.control.reconcile import native_name
+from tidegrid.control.contact import native_name
 from tidegrid.control.settlement import Settlement
 from tidegrid.domain.attempt import Ended, Reason, Started, State, Witness
 from tidegrid.domain.clock import HOUR, SECOND

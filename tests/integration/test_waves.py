@@ -9,7 +9,8 @@ import pytest
 from tests.parts.protocol import Bench
 
 from tidegrid.control import reconcile
-from tidegrid.control.reconcile import AT_ONCE, STROKE_S, native_name
+from tidegrid.control.contact import STROKE_S, native_name
+from tidegrid.control.reconcile import AT_ONCE
 from tidegrid.domain.attempt import Reason
 from tidegrid.store.engine import Store
 

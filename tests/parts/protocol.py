@@ -18,8 +18,9 @@ from tidegrid.catalog import document
 from tidegrid.connectors.contract import Claim, Listed, Observation, Record, SiteUnsure, SpoolEntry
 from tidegrid.control import intake
 from tidegrid.control.acting import Held
+from tidegrid.control.contact import Contact, native_name
 from tidegrid.control.context import Context, Settings
-from tidegrid.control.reconcile import Contact, Reconciler, native_name
+from tidegrid.control.reconcile import Reconciler
 from tidegrid.control.submit import Submitter
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.attempt import Ended, Reason, Started

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
@@ -22,6 +22,7 @@ from tidegrid.control import intake, results, views
 from tidegrid.control.acting import acting
 from tidegrid.control.blobstore import require_space
 from tidegrid.control.checkpoint_store import CheckpointStore
+from tidegrid.control.contact import Contact
 from tidegrid.control.context import Context
 from tidegrid.control.staging import Staging
 from tidegrid.domain.attempt import Reason
@@ -31,9 +32,6 @@ from tidegrid.domain.lease import SUBMIT, cluster_role
 from tidegrid.domain.ranges import expand
 from tidegrid.store import attempts, events, transfers
 from tidegrid.store.scope import Scope
-
-if TYPE_CHECKING:
-    from tidegrid.control.reconcile import Contact
 
 log = structlog.get_logger(__name__)
 Row = Mapping[Any, Any]

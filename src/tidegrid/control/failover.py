@@ -8,12 +8,12 @@ it moves only after lease + wait + kill grace + skew.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy import Connection
 
 from tidegrid.control import incidents
+from tidegrid.control.contact import Contact
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
 from tidegrid.control.projection import refresh
@@ -21,9 +21,6 @@ from tidegrid.domain.attempt import DeclaredDead, Reason, State, Withdrawn, can_
 from tidegrid.domain.clock import SECOND
 from tidegrid.domain.lease import cluster_role
 from tidegrid.store import attempts, clusters, events, leases
-
-if TYPE_CHECKING:
-    from tidegrid.control.reconcile import Contact
 
 log = structlog.get_logger(__name__)
 FAILURES_TO_BREAK = 2  # consecutive failures after which nothing new is sent there

@@ -16,13 +16,14 @@ from sqlalchemy import Connection
 from tidegrid.connectors.contract import Connector, SiteRefused, SiteUnsure
 from tidegrid.control import intake, replay
 from tidegrid.control.acting import Guarded, Held, acting
+from tidegrid.control.contact import Contact
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
 from tidegrid.control.leases import Leases
 from tidegrid.control.picture import Picture
 from tidegrid.control.probe import LOOK_S, Watch
 from tidegrid.control.projection import refresh
-from tidegrid.control.reconcile import Contact, Reconciler
+from tidegrid.control.reconcile import Reconciler
 from tidegrid.control.relocate import Relocator
 from tidegrid.control.staging import Staging
 from tidegrid.control.steering import EVERY_S, Steering

@@ -13,11 +13,11 @@ import numpy as np
 from tidegrid.catalog.document import Application
 from tidegrid.catalog.network_model import Network, Partition, from_json, price_rows
 from tidegrid.control import access, locality, views
+from tidegrid.control.contact import Contact
 from tidegrid.control.context import Context
 from tidegrid.control.failover import FAILURES_TO_BREAK
 from tidegrid.control.intake import Wanted
 from tidegrid.control.programs import Programs
-from tidegrid.control.reconcile import Contact
 from tidegrid.control.runtimes import Known
 from tidegrid.domain.clock import SECOND
 from tidegrid.domain.errors import Conflict, InvalidInput

@@ -14,9 +14,9 @@ from sqlalchemy import Connection
 from tidegrid.connectors.contract import Connector, SiteRefused, SiteUnsure, SubmitRequest
 from tidegrid.control import failover, health
 from tidegrid.control.acting import acting
+from tidegrid.control.contact import Contact
 from tidegrid.control.context import Context
 from tidegrid.control.picture import Picture
-from tidegrid.control.reconcile import Contact
 from tidegrid.domain.errors import TideError
 from tidegrid.domain.ids import b32
 from tidegrid.domain.lease import cluster_role

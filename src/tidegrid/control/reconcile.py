@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
-from tidegrid.connectors.contract import Connector, Listed, NodeLoad, Observation, SiteRefused, SiteUnsure, SpoolEntry
+from tidegrid.connectors.contract import Connector, Listed, Observation, SiteRefused, SiteUnsure, SpoolEntry
 from tidegrid.control import failover, incidents, metering, orphans
+from tidegrid.control.contact import LOOK_S, Contact, attempt_of, native_name
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
-from tidegrid.control.orphans import Sightings
 from tidegrid.control.projection import refresh
+from tidegrid.control.told import gather, gather_spool, id_of
 from tidegrid.domain.attempt import (
     ABSENCES_TO_DOUBT,
-    SIGNALLED,
     Absent,
     AppExited,
     Attempt,
@@ -47,7 +46,6 @@ from tidegrid.domain.attempt import (
 )
 from tidegrid.domain.clock import HOUR, SECOND
 from tidegrid.domain.errors import InvalidInput, NoSpace
-from tidegrid.domain.ids import b32, unb32
 from tidegrid.domain.ranges import expand
 from tidegrid.store import attempts, clusters, events
 from tidegrid.store.attempts import Stored
@@ -58,23 +56,8 @@ CANCEL_AGAIN = 5 * SECOND
 MOVING_S = 5.0  # after something came, started or ended, what waits may start
 AT_ONCE, PARTS = 24, 20  # attempts in one part of a tick, where there are many, and such parts at most
 RESTS, REST_S = 4, 2.0  # between two questions: times what the last answer took, and at most
-STROKE_S, BETWEEN_S = 2.0, 0.3  # at most so long all else waits while permits are given that are no longer apart than this
-LOOK_S = 0.1  # between two looks at the marks of what is starting
 LAST_S = 0.25  # between two looks whether the last of what runs has ended
 STARTING = 30 * SECOND  # how long after its cluster called it running a job's mark is looked for so often
-
-
-def native_name(attempt_id: int) -> str:
-    """The attempt's name at its cluster."""
-    return f"tg-{b32(attempt_id)}"
-
-
-def attempt_of(name: str) -> int | None:
-    """The attempt behind a native name; None for a job that is not ours."""
-    try:
-        return unb32(name[3:]) if name.startswith("tg-") else None
-    except ValueError:
-        return None
 
 
 @dataclass
@@ -97,49 +80,6 @@ class Actions:
         self.doubts += other.doubts
         self.ended |= other.ended
         self.settled |= other.settled
-
-
-@dataclass
-class Contact:
-    """What this process remembers of a cluster between ticks; nothing here is needed after a restart."""
-
-    failures: int = 0
-    last_answer: float = 0.0  # monotonic
-    answered: bool = False
-    silent: bool = False
-    cancelled: dict[int, int] = field(default_factory=dict)  # attempt -> when its cancel was last sent
-    old_marks: set[str] = field(default_factory=set)  # listed in an earlier tick, of attempts that are over
-    given: list[tuple[int, int, int]] = field(default_factory=list)  # permits to record
-    written_at: int = 0
-    hour: int = 0  # of the site's clock at the last answer: closed hours are journalled when it turns
-    loads: tuple[NodeLoad, ...] = ()
-    sightings: Sightings = field(default_factory=Sightings)
-    stuck: dict[int, tuple[str, str, float]] = field(default_factory=dict)  # attempt -> code, the site's word, since
-    again: dict[str, int] = field(default_factory=dict)  # marks of another start -> since when they are held back
-    asked: tuple[float, float] = (-1e9, -1e9)  # when it was asked last, and when it had answered; monotonic
-    permitted: tuple[float, float] = (-1e9, -1e9)  # when the first of the last permits at a stroke was given, and the last; monotonic
-    starting: bool = False  # something runs there whose mark is still to come, or may soon run
-    sent: float = -1e9  # when it last took a job, monotonic
-    listing: frozenset[tuple[str, tuple[int, ...], tuple[int, ...]]] = frozenset()  # what waited and ran at the last answer
-    changed: float = 0.0  # when that was last another, monotonic
-
-    def took(self) -> None:
-        """It has just taken a job, which may start at once."""
-        self.sent, self.starting = asyncio.get_running_loop().time(), True
-
-    def permits(self) -> None:
-        """Permits are being given now."""
-        now = asyncio.get_running_loop().time()
-        first, last = self.permitted
-        self.permitted = (first if now - last < BETWEEN_S else now, now)
-
-    async def let_start(self, meanwhile: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Wait a little while many are being let start, as where a wave of jobs begins; not where jobs start all the time."""
-        now = asyncio.get_running_loop().time
-        while now() < min(self.permitted[0] + STROKE_S, self.permitted[1] + BETWEEN_S):
-            await asyncio.sleep(LOOK_S / 2)
-            if meanwhile is not None:
-                await meanwhile()
 
 
 class Reconciler:
@@ -169,7 +109,7 @@ class Reconciler:
         spool = await self._granted(spool, seen)
         await contact.let_start(self._look)
         given = list(contact.given)
-        evidence = _gather(seen, spool, given)
+        evidence = gather(seen, spool, given)
         early = await self._in_parts(seen, evidence, began) if contact.starting else Actions()
         actions = await ctx.write(lambda c: self._commit(c, seen, spool, began, evidence, early.settled))
         actions.add(early)
@@ -229,7 +169,7 @@ class Reconciler:
             while runs - self.contact.sightings.done.keys() and (left := until - asyncio.get_running_loop().time()) > 0:
                 await asyncio.sleep(min(left, LAST_S))
                 async with asyncio.timeout(self.ctx.settings.call):
-                    runs -= {_id_of(e) for e in await self.connector.files.spool() if e.kind == "end"}
+                    runs -= {id_of(e) for e in await self.connector.files.spool() if e.kind == "end"}
         except (SiteUnsure, SiteRefused, TimeoutError, OSError):
             return  # the tick finds out what it is
 
@@ -295,14 +235,14 @@ class Reconciler:
     ) -> list[tuple[str, int, int, int]]:
         """What may start now: (file, attempt, task, restart)."""
         batch = Batch(conn, self.ctx, self.ctx.now())
-        told = _gather_spool(marks)
+        told = gather_spool(marks)
         live = {}
         for stored in attempts.by_ids(conn, sorted(told)):
             if stored.attempt.live and stored.row["cluster"] == self.cluster:
                 live[stored.attempt.id] = batch.apply(stored, told[stored.attempt.id])
         refresh(conn, self.ctx, batch.touched, batch.now)
-        self.contact.sightings.heard((i, e.task) for e in marks if (i := _id_of(e)) in live and i is not None)
-        permits = [(e.file, i, e.task, e.restart) for e in marks if (i := _id_of(e)) is not None and i in live]
+        self.contact.sightings.heard((i, e.task) for e in marks if (i := id_of(e)) in live and i is not None)
+        permits = [(e.file, i, e.task, e.restart) for e in marks if (i := id_of(e)) is not None and i in live]
         permits = [p for p in permits if (e := live[p[1]].execution(p[2], p[3])) is not None and e.marked]
         held = {p[0] for p in permits if p[3] and not over_before(live[p[1]], p[2], p[3])}
         since = {file: self.contact.again.get(file, batch.now) for file in held}
@@ -349,7 +289,7 @@ class Reconciler:
         hour = seen.site_time_us // HOUR
         turned, self.contact.hour = hour != self.contact.hour, hour
         outlived = self._outlived(conn, spool, live, listed, seen.site_time_us)
-        marked = {(of, e.task) for e in spool if (of := _id_of(e)) is not None}
+        marked = {(of, e.task) for e in spool if (of := id_of(e)) is not None}
         ours = {i: job for i, job in listed.items() if i in live}
         patience = ctx.micro(ctx.settings.outlived)
         unmarked = self.contact.sightings.unmarked(ours, marked, seen.site_time_us, patience)
@@ -423,7 +363,7 @@ class Reconciler:
     ) -> set[int]:
         """Live attempts whose cluster still runs what said long ago that it ended."""
         sightings = self.contact.sightings
-        said = {id_ for entry in spool if entry.kind == "end" and (id_ := _id_of(entry)) in live}
+        said = {id_ for entry in spool if entry.kind == "end" and (id_ := id_of(entry)) in live}
         if not self.contact.answered:  # what was said to an earlier process
             stored = attempts.live_on(conn, self.cluster)
             said |= {s.attempt.id for s in stored if any(e.app_exit is not None for e in s.attempt.executions)}
@@ -534,7 +474,7 @@ class Reconciler:
         over: set[str] = set()
         left: dict[int, list[str]] = {}
         for entry in spool:
-            id_ = _id_of(entry)
+            id_ = id_of(entry)
             if id_ is None:
                 continue
             if id_ in live:
@@ -684,53 +624,3 @@ def _differs(row: attempts.Row, job: Listed | None, more: bool) -> bool:
     return known != "0" and bool({*job.waiting, *job.running} - set(expand(known)))
 
 
-def _id_of(entry: SpoolEntry) -> int | None:
-    try:
-        return unb32(entry.attempt)
-    except ValueError:
-        return None
-
-
-_WORD = re.compile(r"[!-~]{1,128}", re.ASCII)
-_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
-
-
-def _told(entry: SpoolEntry) -> Evidence | None:
-    """What a spool file says. A job may write anything there: what no prologue writes, and no column holds, says nothing."""
-    words = entry.body.split()
-    match entry.kind, words:
-        case "mark", [nonce, native_id, at] if _WORD.fullmatch(nonce) and _WORD.fullmatch(native_id):
-            return Marked(entry.task, entry.restart, nonce, native_id, int(at)) if _NUMBER.fullmatch(at) else None
-        case "gaveup", [nonce, *_] if _WORD.fullmatch(nonce):
-            return GaveUp(entry.task, entry.restart, nonce)
-        case "end", [code, *more] if _NUMBER.fullmatch(code) and int(code) <= 255:
-            # told to stop: it did not end by itself, whatever it made of the signal
-            stopped = "stopped" in more and int(code) < SIGNALLED
-            return AppExited(entry.task, entry.restart, SIGNALLED + 15 if stopped else int(code))
-    return None
-
-
-def _gather(
-    seen: Observation, spool: Iterable[SpoolEntry], given: Iterable[tuple[int, int, int]]
-) -> dict[int, list[Evidence]]:
-    """Evidence by attempt: permits given, marks, the prologues' and jobs' own words, then accounting."""
-    out: dict[int, list[Evidence]] = {}
-    for id_, task, restart in given:
-        out.setdefault(id_, []).append(Permitted(task, restart))
-    for of, told in _gather_spool(spool).items():
-        out.setdefault(of, []).extend(told)
-    for record in seen.records:
-        owner = attempt_of(record.name)
-        if owner is not None:
-            out.setdefault(owner, []).append(record.event)
-    return out
-
-
-def _gather_spool(spool: Iterable[SpoolEntry]) -> dict[int, list[Evidence]]:
-    out: dict[int, list[Evidence]] = {}
-    rank = {"mark": 0, "gaveup": 1, "end": 2}
-    for entry in sorted(spool, key=lambda e: rank.get(e.kind, 3)):
-        of, ev = _id_of(entry), _told(entry)
-        if of is not None and ev is not None:
-            out.setdefault(of, []).append(ev)
-    return out

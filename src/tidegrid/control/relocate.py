@@ -17,11 +17,12 @@ from sqlalchemy import Connection
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
 from tidegrid.control import health, incidents, intake, replay
 from tidegrid.control.acting import acting
+from tidegrid.control.contact import Contact
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
 from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
-from tidegrid.control.reconcile import Contact, race
+from tidegrid.control.reconcile import race
 from tidegrid.domain.attempt import FenceWon
 from tidegrid.domain.clock import SECOND
 from tidegrid.domain.errors import TideError

@@ -12,10 +12,10 @@ from sqlalchemy import Connection
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
 from tidegrid.connectors.statement import Accountable, Allocation, Statement
 from tidegrid.control import views
+from tidegrid.control.contact import attempt_of
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
 from tidegrid.control.projection import refresh
-from tidegrid.control.reconcile import attempt_of
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.attempt import STRENGTH, Ended, Execution, Witness
 from tidegrid.domain.clock import HOUR, SECOND

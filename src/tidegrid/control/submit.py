@@ -25,12 +25,12 @@ from tidegrid.connectors.together import Together
 from tidegrid.control import access, intake, replay
 from tidegrid.control.acting import Held, acting, current
 from tidegrid.control.checkpoints import Checkpoints
+from tidegrid.control.contact import native_name
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
 from tidegrid.control.failover import FAILURES_TO_BREAK
 from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
-from tidegrid.control.reconcile import native_name
 from tidegrid.control.staging import Staging
 from tidegrid.domain.attempt import Accepted, Evidence, NotSent, Reason, RefusedBySite, Unsure
 from tidegrid.domain.errors import Conflict, InsufficientFunds, TideError

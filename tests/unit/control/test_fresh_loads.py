@@ -10,7 +10,7 @@ import pytest
 
 from tidegrid.connectors.contract import NodeLoad
 from tidegrid.control import submit
-from tidegrid.control.reconcile import Contact
+from tidegrid.control.contact import Contact
 
 LOAD = (NodeLoad("cpu", (8, 8), (1024, 1024), (0, 0), (8, 1024, 0)),)
 
