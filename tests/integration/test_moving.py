@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.integration.test_failover import _all_on, _idle, attempts_of, until, witness
 from tests.parts.platform import Running, running, shell
 
@@ -15,6 +16,8 @@ from tidegrid.connectors.contract import Claim, Observation, SiteRefused
 QUICK = {"every": 0.2, "stuck_after": 0.3, "passing_after": 1.0, "settle": 1.0, "late_floor": 0.0, "late": 0.01, "gain": 1.0,
          "gain_share": 0.0, "better_floor": 5.0}  # fmt: skip
 CALM = {**QUICK, "late": 1000.0, "better_floor": 1e9}
+PATIENT = {**CALM, "late_floor": 1e9, "settle": 0.3, "gain": 0.1}
+CALM |= {"gain": 1e9}  # nor for patience
 
 
 class Sticking:
@@ -140,9 +143,12 @@ def test_waiting_jobs_leave_a_drained_cluster_and_running_ones_stay(tmp_path: Pa
     asyncio.run(main())
 
 
-def test_a_job_that_waits_too_long_moves_once_and_does_not_come_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rules", "causes"), [(QUICK, ("late", "better")), (PATIENT, ("patience",))], ids=["late", "patience"])
+def test_a_job_that_waits_too_long_moves_once_and_does_not_come_back(
+    tmp_path: Path, rules: dict[str, float], causes: tuple[str, ...]
+) -> None:
     async def main() -> None:
-        async with running(tmp_path / "home", settings={"moving": QUICK}) as net:
+        async with running(tmp_path / "home", settings={"moving": rules}) as net:
             p, w = net.platform, tmp_path / "witness"
             held = await _fill_north(net, 8)
             body = shell(witness(w, 0.1), constraints={"ordered": ["north", "east"]})
@@ -153,7 +159,7 @@ def test_a_job_that_waits_too_long_moves_once_and_does_not_come_back(tmp_path: P
             (view,) = await net.wait(job, timeout=20)
             assert [a["cluster"] for a in view["attempts"]] == ["north", "east"] and view["moved"] == 1
             why = await _why(net, job)
-            assert why["cause"] in ("late", "better") and why["to"] == "east/cpu" and why["saved_s"] > 1
+            assert why["cause"] in causes and why["to"] == "east/cpu" and why["saved_s"] > rules["gain"]
             assert w.read_text().count("start") == 1
             await net.wait(*held)
 
