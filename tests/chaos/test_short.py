@@ -25,7 +25,7 @@ def test_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
 def test_without_the_fence_the_judge_finds_duplicates(tmp_path: Path) -> None:
     chaos = Chaos(
         Options(
-            tmp_path, jobs=40, kills=0, supervisor_kills=0, silence_s=0.0, seed=7, fence=False, late=0.8, timeout_s=90,
+            tmp_path, jobs=60, kills=0, supervisor_kills=0, silence_s=0.0, seed=7, fence=False, late=0.8, timeout_s=90,
             quiet=True,
         )
     )  # fmt: skip
