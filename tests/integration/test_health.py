@@ -179,8 +179,9 @@ def test_a_silence_is_an_incident_with_what_was_done(tmp_path: Path) -> None:
 
 
 async def _placed(net: Running, jobs: list[str]) -> bool:
-    states = [(await net.platform.job(net.operator, j))["state"] for j in jobs]
-    return sorted(states) == ["queued", "queued", "running", "running"]
+    """Two run and two wait in its queue; what is still on its way there is not."""
+    views = [await net.platform.job(net.operator, j) for j in jobs]
+    return sorted(a["state"] for v in views for a in v["attempts"]) == ["QUEUED", "QUEUED", "RUNNING", "RUNNING"]
 
 
 async def _incidents(net: Running, count: int) -> bool:
