@@ -1,7 +1,7 @@
 """AccaSim 1.1.3 on a log, for a Python that has it: `python accasim_peer.py LOG.swf PROCESSORS` prints the CPU seconds of its EASY with first fit.
 
-It names its abstract collections where Python had them before 3.10. Memory is left out: logs that ask for none divide by it. It writes into
-the current directory.
+It names its abstract collections where Python had them before 3.10. Memory is left out: logs that ask for none divide by it. It writes beside
+its script: copy that to where it may.
 """
 
 from __future__ import annotations

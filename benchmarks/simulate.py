@@ -13,6 +13,7 @@ import gzip
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -106,8 +107,8 @@ def against_accasim(python: str, folder: Path) -> dict[str, Any]:
                 kept += not row.startswith(";")
                 if kept <= ACCASIM_JOBS:
                     out.write(row)
-        done = subprocess.run([python, str(Path(__file__).with_name("accasim_peer.py").resolve()), str(log), str(processors)],
-                              cwd=directory, capture_output=True, text=True)  # fmt: skip
+        script = shutil.copy(Path(__file__).with_name("accasim_peer.py"), directory)  # AccaSim writes beside it
+        done = subprocess.run([python, script, str(log), str(processors)], cwd=directory, capture_output=True, text=True)
         if done.returncode:
             return {"failed": done.stderr.strip().splitlines()[-1:]}
         theirs = json.loads(done.stdout.splitlines()[-1])["seconds"]
