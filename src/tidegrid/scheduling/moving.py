@@ -94,10 +94,12 @@ def left_to_wait(w: Waiting) -> float:
 
 
 def patience(here: Candidate, other: Candidate, objective: Objective) -> float:
-    """Seconds of waiting at `here` after which it costs its owner as much as `other` does; below 0 where `other` is the better
-    one at once."""
-    cheaper = other.score - (here.score - _weight(objective) * here.wait_p90)
-    return cheaper / _weight(objective) if objective.time else math.copysign(math.inf, cheaper)
+    """Seconds of waiting at `here` after which it has cost its owner as much as `other` does; below 0 where `other` is the better
+    one at once. What was waited is no forecast: each second of it counts whole."""
+    second = objective.time * _YUAN_HOUR
+    forecast = second * (here.wait_p50 + objective.risk * (here.wait_p90 - here.wait_p50))
+    cheaper = other.score - (here.score - forecast)
+    return cheaper / second if second else math.copysign(math.inf, cheaper)
 
 
 def _weight(objective: Objective) -> float:

@@ -77,13 +77,15 @@ def test_no_gain_no_move() -> None:
 
 def _dearer(by: float) -> Candidate:
     """THERE, costing so many seconds' wait more than HERE without any."""
-    without = HERE.score - HERE.wait_p90 * BALANCED.time * 1e6 / 3600 * 0.5
-    return replace(THERE, score=without + by * BALANCED.time * 1e6 / 3600 * 0.5)
+    second = BALANCED.time * 1e6 / 3600
+    return replace(THERE, score=HERE.score + second * (by - HERE.wait_p50))
 
 
 def test_a_cheaper_place_is_waited_for_as_long_as_that_is_worth_and_no_longer() -> None:
     dear = _dearer(900.0)
     assert patience(HERE, dear, BALANCED) == pytest.approx(900.0)
+    hour = replace(HERE, score=0.0, wait_p50=0.0, wait_p90=0.0)
+    assert patience(hour, replace(hour, score=2.8e6), BALANCED) == pytest.approx(2.8 / 5 * 3600), "2.80 yuan at 5 an hour"
     w = Waiting("north/cpu", waited=880.0, predicted=600.0)
     assert verdict(w, HERE, dear, BALANCED) is None
     move = verdict(replace(w, waited=901.0), HERE, dear, BALANCED)
