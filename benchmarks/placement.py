@@ -136,7 +136,7 @@ def plain(
     room, load, out = s.free.tolist(), [0.0] * len(parts), []
     known = set(s.apps)
     for r, wait_row in zip(requests, waits, strict=True):
-        o, c, (cores, mib, gpus), count, scored, runs = PRESETS[r.objective], r.constraints, r.need, {}, [], {}
+        o, c, (cores, mib, gpus), count, scored, ends, runs = PRESETS[r.objective], r.constraints, r.need, {}, [], [], {}
         excluded, listed, time_weight = {*c.exclude, *r.excluded}, set(c.any_of or c.ordered), o.time * 1e6 / 3600
         run50, run90 = (
             predict(np.empty(0), r.wall_s) if r.run_p50_s is None or r.run_p90_s is None else (r.run_p50_s, r.run_p90_s)
@@ -195,17 +195,21 @@ def plain(
                     bad.append("balance")
                 if r.budget is not None and hold > r.budget:
                     bad.append("budget")
-                if limit is not None and end > limit - s.epoch_s:
-                    bad.append("deadline")
+                tardy = limit is not None and end > limit - s.epoch_s
+                if tardy:
+                    count["deadline"] = count.get("deadline", 0) + 1
                 if not bad:
                     money = (o.price * per_s + o.cost * cost_s) * r.tasks * run
                     spread = o.risk * (slow - run * waves)
-                    scored.append((money + time_weight * (run * waves + staging + spread) + wait_weight * wait, p))
+                    score = money + time_weight * (run * waves + staging + spread) + wait_weight * wait
+                    scored.append((tardy, score, p))
+                    ends.append((end, score, p))
                     runs[p] = slow
             for reason in bad:
                 count[reason] = count.get(reason, 0) + 1
-        scored.sort()
-        best = scored[:k]
+        in_time = sorted((score, p) for tardy, score, p in scored if not tardy)
+        first = [(score, p) for _, score, p in sorted(ends, key=lambda e: (e[0], e[2]))]
+        best = (in_time or first)[:k]  # late is better than never
         out.append(([p for _, p in best], [x for x, _ in best], count))
         if best:
             p = best[0][1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.integration.test_failover import _all_on, _idle, attempts_of, until, 
 from tests.parts.platform import Running, running, shell
 
 from tidegrid.connectors.contract import Claim, Observation, SiteRefused
+from tidegrid.domain.errors import InvalidInput
 
 QUICK = {"every": 0.2, "stuck_after": 0.3, "passing_after": 1.0, "settle": 1.0, "late_floor": 0.0, "late": 0.01, "gain": 1.0,
          "gain_share": 0.0, "better_floor": 5.0}  # fmt: skip
@@ -57,6 +59,12 @@ async def _fill_north(net: Running, seconds: float) -> list[str]:
     jobs = [(await net.platform.submit(net.acme, _full(seconds), None))["id"] for _ in range(2)]
     await until(lambda: _running(net, jobs))
     return jobs
+
+
+async def _seen_full(net: Running) -> bool:
+    """The picture that placement looks at shows that no place is free."""
+    found = await net.platform.offers(net.acme, shell("true", constraints={"any_of": ["north", "east"]}))
+    return all(o["wait_ahead_s"] > 0 for o in found["offers"])
 
 
 async def _running(net: Running, jobs: list[str]) -> bool:
@@ -162,6 +170,52 @@ def test_a_job_that_waits_too_long_moves_once_and_does_not_come_back(
             assert why["cause"] in causes and why["to"] == "east/cpu" and why["saved_s"] > rules["gain"]
             assert w.read_text().count("start") == 1
             await net.wait(*held)
+
+    asyncio.run(main())
+
+
+def test_a_job_whose_deadline_would_be_missed_goes_where_it_is_kept(tmp_path: Path) -> None:
+    """Both places are full for longer than it has; then the other one is free early."""
+
+    async def main() -> None:
+        async with running(tmp_path / "home", settings={"moving": CALM}) as net:
+            p, w = net.platform, tmp_path / "witness"
+            east = [(await p.submit(net.acme, _full(4, "east", 8), None))["id"]]
+            full = _full(30, "north")
+            full["resources"]["wall_s"] = 40  # would be free before east
+            north = [(await p.submit(net.acme, full, None))["id"] for _ in range(2)]
+            await until(lambda: _running(net, [*east, *north]))
+            await until(lambda: _seen_full(net))
+            body = shell(witness(w, 0.1), deadline=(datetime.now(UTC) + timedelta(seconds=25)).isoformat(), budget="5")
+            body["resources"]["wall_s"] = 10
+            view = await p.submit(net.acme, {**body, "constraints": {"any_of": ["north", "east"]}}, None)
+            assert view["objective"] == "deadline" and view["deadline"] and view["budget"]["amount"] == "5.00"
+            await until(lambda: _all_on(net, [view["id"]], "north"))
+            told = (await p.explain(net.acme, view["id"]))["decisions"][-1]
+            assert "no place keeps its deadline" in " ".join(told["text"]), told["text"]
+            (after,) = await net.wait(view["id"], timeout=20)
+            assert [a["cluster"] for a in after["attempts"]] == ["north", "east"]
+            why = await _why(net, view["id"])
+            assert why["cause"] == "deadline" and 10 < why["due_s"] < 25, why
+            for job in north:
+                await p.cancel(net.acme, job)
+
+    asyncio.run(main())
+
+
+def test_deadlines_that_are_over_and_budgets_that_buy_nothing_are_refused(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path / "home") as net:
+            for more, code in (
+                ({"deadline": "2020-01-01T00:00:00+00:00"}, "deadline.over"),
+                ({"deadline": "2030-01-01T00:00:00Z", "begin": "2030-01-02T00:00:00Z"}, "deadline.over"),
+                ({"budget": "0"}, "budget.nothing"),
+                ({"budget": "0.000001"}, "job.impossible"),
+            ):
+                with pytest.raises(InvalidInput) as refused:
+                    await net.platform.submit(net.acme, shell("true", **more), None)
+                assert refused.value.code == code
+            assert "budget" in refused.value.message
 
     asyncio.run(main())
 

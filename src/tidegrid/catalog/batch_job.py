@@ -38,13 +38,14 @@ _PROJECT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """body: a submission, without inputs; begin_s: unix time, 0 for now; wait, dry_run: what sbatch itself was asked for."""
+    """body: a submission, without inputs; begin_s, deadline_s: unix time, 0 for now and for none; wait, dry_run: what sbatch itself was asked for."""
 
     body: dict[str, Any]
     remarks: tuple[Remark, ...]
     begin_s: int = 0
     wait: bool = False
     dry_run: bool = False
+    deadline_s: int = 0
 
 
 def translate(
@@ -113,7 +114,7 @@ class _Translation(Shape):
                 details={"problems": [{"line": p.line, "path": p.option or p.where, "message": p.text} for p in self.problems]},
             )  # fmt: skip
         remarks = sorted(self.remarks, key=lambda r: (r.line or 1 << 30, r.where, r.option))
-        return Mapped(mapped.body, tuple(remarks), mapped.begin_s, mapped.wait, mapped.dry_run)
+        return Mapped(mapped.body, tuple(remarks), mapped.begin_s, mapped.wait, mapped.dry_run, mapped.deadline_s)
 
     def _parsed(self, rows: Sequence[tuple[Sequence[str], str, int, int]]) -> list[Given]:
         out: list[Given] = []
@@ -148,6 +149,7 @@ class _Translation(Shape):
         after = self._value("dependency", values.dependency) or values.Dependencies()
         env, params["export_none"] = self._exports()
         begin = self._value("begin", lambda t: values.moment(t, self.known.now_s, self.known.offset_s)) or 0
+        deadline = self._value("deadline", lambda t: values.moment(t, self.known.now_s, self.known.offset_s)) or 0
         restart = self.got.get("requeue")
         off = self.got.get("no-requeue")
         body = {
@@ -167,7 +169,7 @@ class _Translation(Shape):
         }
         return Mapped(
             {k: v for k, v in body.items() if v not in ("", [], {}, None, False)}, (), begin,
-            "wait" in self.got, "test-only" in self.got,
+            "wait" in self.got, "test-only" in self.got, deadline,
         )  # fmt: skip
 
     def _wall(self) -> int:

@@ -68,7 +68,7 @@ _ALL = [
     *_of(Fate.USED, "", """
         nodes/N= ntasks/n= ntasks-per-node= ntasks-per-gpu= cpus-per-task/c= cpus-per-gpu= mem= mem-per-cpu= mem-per-gpu= time/t=
         partition/p= clusters/M= cluster= account/A= qos/q= constraint/C= gres= gpus/G= gpus-per-node= gpus-per-task= array/a=
-        dependency/d= job-name/J= output/o= error/e= input/i= chdir/D= workdir= export= exclusive? signal= hold/H begin/b= requeue
+        dependency/d= job-name/J= output/o= error/e= input/i= chdir/D= workdir= export= exclusive? signal= hold/H begin/b= deadline= requeue
         no-requeue wait/W test-only wrap=
         """),
     *_of(Fate.LEFT_OUT, "no mail is sent from here; `tide wait` and events tell of a job's end", "mail-type= mail-user="),
@@ -86,7 +86,7 @@ _ALL = [
     *_of(Fate.REFUSED, "a job of several unlike parts cannot be placed as one", "hetjob packjob het-group= pack-group="),
     *_of(Fate.REFUSED, "nodes of one site cannot be named", "nodelist/w= nodefile/F= reservation= cluster-constraint="),
     *_of(Fate.REFUSED, "the platform does not know it, and the job may depend on it", """
-        licenses/L= tmp= bb= bbf= container= container-id= tres-per-task= tres-per-node= gpus-per-socket= deadline= export-file= uid=
+        licenses/L= tmp= bb= bbf= container= container-id= tres-per-task= tres-per-node= gpus-per-socket= export-file= uid=
         gid= mincpus=
         """),
 ]  # fmt: skip

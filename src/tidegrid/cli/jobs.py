@@ -80,7 +80,7 @@ def show_job(job: JobArg, json: Json = False) -> None:
          + f"{r.cores} cores, {r.memory_mib} MiB" + (f", {r.gpus} GPUs {r.gpu_type}" if r.gpus else "")
          + (f", {r.ranks} processes on each" if r.ranks > 1 else "")
          + f", {show.seconds(r.wall_s)} at most"),
-        ("objective", found.objective),
+        ("objective", found.objective), ("deadline", show.moment(found.deadline)), ("budget", found.budget),
         ("submitted", show.moment(found.created_at)), ("started", show.moment(found.started_at)),
         ("ended", show.moment(found.ended_at)), ("ran", show.between(found.started_at, found.ended_at)),
         ("moved", found.moved or None), ("cost", found.cost),

@@ -25,8 +25,11 @@ def simulate(
     clairvoyant: Annotated[bool, typer.Option("--clairvoyant", help="It knows run times beforehand.")] = False,
     processors: Annotated[list[int] | None, typer.Option("--processors", min=1, help="One a log, in order [the headers'].", metavar="N", show_default=False)] = None,
     kill: Annotated[bool, typer.Option("--kill/--no-kill", help="Jobs end at their estimates.")] = True,
-    network: Annotated[str, typer.Option("--network", help="The logs are the sites of one network: home, earliest, least-work, two-choices, tide, tide-fair, tide-fair-slowdown.", metavar="POLICY", show_default=False)] = "",
+    network: Annotated[str, typer.Option("--network", help="The logs are the sites of one network, and its broker decides as this platform does live: tide, or by a job's objective balanced (the same), cheapest, fastest, deadline, budget, patient; fair to sites: tide-fair, tide-fair-slowdown; to compare with: home, earliest, least-work, two-choices.", metavar="POLICY", show_default=False)] = "",
     days: Annotated[int | None, typer.Option("--days", min=1, help="With --network: only so many days of each log.", metavar="N", show_default=False)] = None,
+    price: Annotated[list[float] | None, typer.Option("--price", help="With --network: what a core-hour is sold for at each site, one a log, in order [0].", metavar="YUAN", show_default=False)] = None,
+    cost: Annotated[list[float] | None, typer.Option("--cost", help="With --network: what a core-hour costs the operator at the margin [0].", metavar="YUAN", show_default=False)] = None,
+    slack: Annotated[float | None, typer.Option("--slack", help="With --network: every job has a deadline, so many times its estimate after it came.", metavar="TIMES", show_default=False)] = None,
     window: Annotated[list[str] | None, typer.Option("--window", help="Only JOBS jobs from the FIRST on, from an empty machine. Repeatable: means over all.", metavar="FIRST:JOBS", show_default=False)] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Mend logs that are not right instead of refusing them.")] = False,
     json: Json = False,
@@ -48,9 +51,12 @@ def simulate(
     if network:
         if window:
             raise InvalidInput("simulate.window", "--window is not for networks", hint="give --days")
-        return _network(log, how, network, policy=policy, clairvoyant=clairvoyant, processors=given, kill=kill, repair=repair, days=days, json=json)
+        terms = {"price": price or (), "cost": cost or (), "slack": slack}
+        return _network(log, how, network, policy=policy, clairvoyant=clairvoyant, processors=given, kill=kill, repair=repair, days=days, terms=terms, json=json)
     if days is not None:
         raise InvalidInput("simulate.days", "--days is for networks", hint="give --network POLICY, or --window FIRST:JOBS")
+    if price or cost or slack is not None:
+        raise InvalidInput("simulate.terms", "--price, --cost and --slack are for networks", hint="give --network POLICY")
     rows: list[dict[str, Any]] = []
     for i, path in enumerate(log):
         n = given[i] if i < len(given) else None
@@ -65,13 +71,13 @@ def simulate(
 
 
 def _network(log: list[Path], how: Any, name: str, *, policy: str, clairvoyant: bool, processors: list[int], kill: bool, repair: bool,
-             days: int | None, json: bool) -> None:  # fmt: skip
+             days: int | None, terms: dict[str, Any], json: bool) -> None:  # fmt: skip
     from tidegrid.cli import show
     from tidegrid.lab import networking
 
     broker = networking.policy(name)
     found = {"network": name, "policy": policy, "clairvoyant": clairvoyant,
-             **networking.simulate(log, how, broker, processors=processors, kill=kill, repair=repair, days=days)}  # fmt: skip
+             **networking.simulate(log, how, broker, processors=processors, kill=kill, repair=repair, days=days, terms=networking.Terms(**terms))}  # fmt: skip
     if json:
         return _line(found)
     rows = [[s["site"], f"{s['jobs']:,}", *(_cell(k, s[w][k]) for k in _BOTH for w in ("alone", "network"))] for s in found["sites"]]
@@ -82,6 +88,12 @@ def _network(log: list[Path], how: Any, name: str, *, policy: str, clairvoyant: 
     typer.echo(f"one pooled machine: mean wait {show.seconds(found['pooled']['mean_wait'])}; {gap['value']:.1%} of the way there ({gap['low']:.1%} to {gap['high']:.1%})")
     if not found["clairvoyant"]:
         typer.echo(f"run times known beforehand: mean wait {show.seconds(found['foreseen']['mean_wait'])}")
+    here = found["scorecard"]
+    if terms["price"] or terms["cost"]:
+        typer.echo(f"customers pay {here['cost']:,.2f} yuan (alone {found['alone']['cost']:,.2f}), the operator's cost is {here['operator_cost']:,.2f} (alone {found['alone']['operator_cost']:,.2f})")
+    if "deadlines" in here:
+        kept = {w: f"{card['deadlines']['kept']:.1%}" for w, card in (("here", here), ("alone", found["alone"]), ("pooled", found["pooled"]))}
+        typer.echo(f"deadlines kept: {kept['here']} (alone {kept['alone']}, pooled {kept['pooled']}); those that are late by {show.seconds(here['deadlines']['mean_late_s'])} on average")
     typer.echo("worse than alone: " + "; ".join(f"{', '.join(names) or 'nobody'} by {k.replace('_', ' ')}" for k, names in worse.items()))
     return None
 

@@ -25,7 +25,7 @@ def sweep(
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="How often: first as logged, then with submit times shaken.", metavar="N")] = 1,
     shake: Annotated[int, typer.Option(min=0, help="By how many seconds they are shaken at most.", metavar="S")] = 300,
     load: Annotated[list[float] | None, typer.Option("--load", help="Submit times drawn together or apart to this load. Repeatable.", metavar="L", show_default=False)] = None,
-    network: Annotated[list[str] | None, typer.Option("--network", help="The logs as the sites of one network, under this policy of its broker: home, earliest, tide, tide-fair ... Repeatable.", metavar="NAME", show_default=False)] = None,
+    network: Annotated[list[str] | None, typer.Option("--network", help="The logs as the sites of one network, under this policy of its broker: tide, cheapest, home, earliest ... as in `tide simulate`. Repeatable.", metavar="NAME", show_default=False)] = None,
     days: Annotated[int | None, typer.Option("--days", min=1, help="Only so many days of each log.", metavar="N", show_default=False)] = None,
     processors: Annotated[list[int] | None, typer.Option("--processors", min=1, help="One a log, in order [the headers'].", metavar="N", show_default=False)] = None,
     workers: Annotated[int, typer.Option(min=0, max=256, help="Processes; 0: as many as there are cores.", metavar="N")] = 0,

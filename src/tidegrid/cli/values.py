@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegrid.domain.errors import InvalidInput
+from tidegrid.domain.money import format_amount, parse_amount
 
 _UNITS = {"": 1, "K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
 _MEMORY = re.compile(r"^(\d+(?:\.\d+)?)\s*([KMGT]?)(?:iB|B)?$", re.IGNORECASE)
@@ -55,6 +56,29 @@ def point(text: str) -> str | None:
     except InvalidInput:
         raise InvalidInput("time.malformed", f"{text!r} is no time", hint="write 2026-11-01, 2026-11-01T08:00 or 7d") from None
     return (datetime.now(UTC) - timedelta(seconds=ago)).isoformat()
+
+
+def ahead(text: str) -> str | None:
+    """A point in time to come: as `point`, or in how long: `6h`."""
+    text = text.strip()
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone().isoformat()
+    except ValueError:
+        pass
+    try:
+        later = duration(text)
+    except InvalidInput:
+        raise InvalidInput("time.malformed", f"{text!r} is no time", hint="write 2026-12-01, 2026-12-01T08:00, or 6h for in six hours") from None
+    return (datetime.now(UTC) + timedelta(seconds=later)).isoformat()
+
+
+def yuan(text: str) -> str | None:
+    """An amount as the API takes it; None where nothing is given."""
+    if not text.strip():
+        return None
+    return format_amount(parse_amount(text.strip(), "budget"))
 
 
 def date_of(unix: int | None) -> str:

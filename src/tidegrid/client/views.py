@@ -93,6 +93,8 @@ class Job:
     tasks: int = 1
     resources: Resources = Resources()
     objective: str = "balanced"
+    deadline: datetime | None = None
+    budget: Cost | None = None
     held: bool = False
     cancel_wanted: bool = False
     created_at: datetime | None = None
@@ -122,6 +124,7 @@ class Job:
         known["state"] = JobState(body["state"])
         known["resources"] = Resources(**_known(Resources, body.get("resources") or {}))
         known["cost"] = Cost.of(body.get("cost") or {})
+        known["budget"] = Cost.of(body["budget"]) if body.get("budget") else None
         known["attempts"] = tuple(_attempt(a) for a in body.get("attempts") or ())
         known["raw"] = body
         return cls(**known)
@@ -174,7 +177,7 @@ class Page(Generic[T]):
         return len(self.items)
 
 
-_TIMES = {"at", "created_at", "started_at", "ended_at"}
+_TIMES = {"at", "deadline", "created_at", "started_at", "ended_at"}
 
 
 def _known(cls: type[Any], body: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,6 +49,8 @@ class BatchScripts:
         body = dict(found.body)
         if found.begin_s * SECOND > self.ctx.now():
             body["begin"] = datetime.fromtimestamp(found.begin_s, UTC).isoformat()
+        if found.deadline_s:
+            body["deadline"] = datetime.fromtimestamp(found.deadline_s, UTC).isoformat()
         return {
             "submission": body,
             "remarks": [asdict(r) for r in found.remarks],

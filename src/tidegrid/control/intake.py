@@ -20,6 +20,7 @@ from tidegrid.domain.actor import Actor
 from tidegrid.domain.errors import InvalidInput, NotFound
 from tidegrid.domain.ids import parse, show
 from tidegrid.domain.job import Constraints, InputFile, JobSpec, JobState, Resources, SiteOptions
+from tidegrid.domain.money import parse_amount
 from tidegrid.domain.ranges import MAX_TASKS, compress, parse_array
 from tidegrid.ledger.holds import insufficient
 from tidegrid.scheduling import labels
@@ -75,7 +76,7 @@ def parse_body(body: Body, application: Application, inputs: Inputs = Inputs()) 
         project=str(body.get("project") or "default"),
         resources=resources,
         constraints=Constraints(**{k: tuple(constraints.get(k) or ()) for k in Constraints.__slots__}),
-        objective=str(body.get("objective") or labels.objective(work)),
+        objective=str(body.get("objective") or _objective(body, work)),
         array=compress(tasks) if array else "",
         throttle=throttle,
         after_ok=_jobs(body.get("after_ok")),
@@ -93,7 +94,9 @@ def parse_body(body: Body, application: Application, inputs: Inputs = Inputs()) 
         wall_auto=auto,
         work=work,
         trial=bool(body.get("trial")),  # the platform's own word: the API takes no such field
-        begin=_begin(body),
+        begin=_moment(body, "begin"),
+        deadline=_moment(body, "deadline"),
+        budget=_budget(body),
     )
     for name in spec.env:
         if not name.replace("_", "a").isalnum() or name[0].isdigit() or name.startswith("TIDE_"):
@@ -121,11 +124,26 @@ def with_wall(w: Wanted, proposed: int | None) -> Wanted:
     return replace(w, spec=replace(w.spec, resources=resources))
 
 
-def _begin(body: Body) -> int:
-    """µs UTC; 0: at once."""
-    if not body.get("begin"):
+def _objective(body: Body, work: str) -> str:
+    """Where none is named: what a deadline or a budget is worth something to, else that of the kind of work."""
+    return "deadline" if body.get("deadline") else "budget" if body.get("budget") else labels.objective(work)
+
+
+def _budget(body: Body) -> int:
+    """Micro-yuan; 0 where there is none."""
+    if body.get("budget") is None:
         return 0
-    return (datetime.fromisoformat(str(body["begin"]).replace("Z", "+00:00")) - _EPOCH) // timedelta(microseconds=1)
+    micro = parse_amount(body["budget"], "budget")
+    if micro <= 0:
+        raise InvalidInput("budget.nothing", f"nothing can be run for {body['budget']} yuan", hint="give a budget above 0, or none")
+    return micro
+
+
+def _moment(body: Body, name: str) -> int:
+    """µs UTC; 0 where it is not given."""
+    if not body.get(name):
+        return 0
+    return (datetime.fromisoformat(str(body[name]).replace("Z", "+00:00")) - _EPOCH) // timedelta(microseconds=1)
 
 
 def _every(body: Body, application: Application) -> int:
@@ -192,6 +210,9 @@ def admit(conn: Connection, ctx: Context, actor: Actor, wanted: Sequence[Wanted]
     free = ledger.available(conn, actor.org_id, lock=True)
     if needed > free:
         raise insufficient(free, needed)
+    for w in wanted:
+        if w.spec.deadline and w.spec.deadline <= max(now, w.spec.begin):
+            raise InvalidInput("deadline.over", f"the deadline {when(w.spec.deadline)} is over before the job can begin", hint="give a later one, or none")
     projects = {name: _project(conn, actor.org_id, name) for name in {w.spec.project for w in wanted}}
     _check_references(conn, scope, actor, wanted)
     ids: list[int] = []

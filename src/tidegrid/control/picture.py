@@ -215,6 +215,8 @@ class Picture:
             runs=runs,
             objective=spec.objective,
             balance=balance,
+            deadline_s=spec.deadline // SECOND if spec.deadline else None,
+            budget=_share_of(spec, tasks),
         )
 
     async def admission(self, wanted: Sequence[Wanted], org_id: int) -> list[int]:
@@ -396,6 +398,13 @@ def _told(decision: Decision, runs: Prediction, asked_s: int) -> dict[str, Any]:
     """What the run times come from, for a customer; and the wall time that would be enough."""
     basis = {k: v for k, v in (decision.prediction or {}).items() if k not in ("runs", "speed")}
     return {**basis, "text": runs.text(decision.terms.app), "wall_s": asked_s, "proposed_wall_s": runs.wall_s}
+
+
+def _share_of(spec: JobSpec, tasks: int) -> int | None:
+    """Micro-yuan of the job's budget that so many of its tasks may cost; None where it has none."""
+    if not spec.budget:
+        return None
+    return spec.budget * tasks // (len(expand(spec.array)) if spec.array else 1)
 
 
 def past_waits(rows: Sequence[Row], now: int) -> Iterator[forecasts.Said]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,7 +32,7 @@ from tidegrid.domain.ids import show
 from tidegrid.domain.lease import cluster_role
 from tidegrid.domain.ranges import expand
 from tidegrid.scheduling.health import Condition, Sign, shown
-from tidegrid.scheduling.moving import Cause, Move, Waiting, verdict
+from tidegrid.scheduling.moving import Cause, Choice, Move, Waiting, look
 from tidegrid.scheduling.objective import lookup
 from tidegrid.scheduling.record import Asked
 from tidegrid.scheduling.snapshot import Snapshot
@@ -90,7 +92,7 @@ class Relocator:
             condition = shown(Condition.DRAINING if Condition.DRAINING in worst else Condition.OK, drained=drained)
             code, says, since = contact.stuck.get(row["id"], ("", "", loop_now))
             waited = (now - (row["queued_at"] or row["created_at"])) / SECOND
-            if not code and condition not in _UNWELL and waited < ctx.settings.moving.settle:
+            if not code and condition not in _UNWELL and waited < ctx.settings.moving.settle and not _has_deadline(row):
                 continue
             asked.append(
                 (row, Waiting(f"{cluster}/{row['partition']}", waited, None, row["moved"], False, condition, code, says,
@@ -110,7 +112,7 @@ class Relocator:
         plain = await self.picture.requests(rows, specs, snapshot)
         here = [
             dataclasses.replace(
-                q, excluded=(), licences=(), constraints=dataclasses.replace(q.constraints, any_of=(w.place,), ordered=())
+                q, excluded=(), licences=(), deadline_s=None, constraints=dataclasses.replace(q.constraints, any_of=(w.place,), ordered=())
             )
             for q, (_, w) in zip(plain, asked, strict=True)
         ]
@@ -118,17 +120,18 @@ class Relocator:
             dataclasses.replace(q, excluded=(*q.excluded, *sorted(been.get(r["part_id"], set()) | {w.place})))
             for q, (r, w) in zip(plain, asked, strict=True)
         ]
-        stay, go = Asked(tuple(here), alone=True, k=1), Asked(tuple(there))
+        stay, go = Asked(tuple(here), alone=True, k=1), Asked(tuple(there), alone=True)
         chosen_here = await asyncio.to_thread(stay.decide, snapshot)
         chosen_there = await asyncio.to_thread(go.decide, snapshot)
-        out = []
-        for (row, w), spec, a, b in zip(asked, specs, chosen_here, chosen_there, strict=True):
+        choices = []
+        for (row, w), spec, a, b, q in zip(asked, specs, chosen_here, chosen_there, plain, strict=True):
             w = dataclasses.replace(
                 w, predicted=_predicted(bodies.get(row["decision_id"])), fixed=spec.movable is False
             )
-            move = verdict(w, a.best, b.best, lookup(spec.objective, None), ctx.settings.moving)
-            if move is not None:
-                out.append((row, move))
+            elsewhere = [*b.candidates[b.chosen :], *b.candidates[: b.chosen]] if b.chosen is not None else []
+            choices.append(Choice(w, a.best, elsewhere, lookup(spec.objective, None), q.tasks, math.inf if q.deadline_s is None else q.deadline_s - snapshot.epoch_s))
+        moves = look(choices, snapshot.free, ctx.settings.moving)
+        out = [(row, move) for (row, _), move in zip(asked, moves, strict=True) if move is not None]
         if out:
 
             def keep(conn: Connection) -> None:
@@ -197,6 +200,10 @@ class Relocator:
         elif move.refused:
             health.note_refusal(conn, self.ctx, cluster, partition, move.refused)
         incidents.did(conn, self.ctx, cluster, partition, f"a waiting job placed anew: {move.cause}", moved=1)
+
+
+def _has_deadline(row: Row) -> bool:
+    return bool(json.loads(row["spec"]).get("deadline"))
 
 
 def _predicted(body: Mapping[str, Any] | None) -> float | None:

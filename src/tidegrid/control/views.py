@@ -41,6 +41,8 @@ def job(row: Row, cost: int, attempts: Sequence[Row] | None = None, executions: 
         "tasks": row["tasks"],
         "resources": spec["resources"],
         "objective": spec["objective"],
+        "deadline": when(spec.get("deadline") or None),
+        "budget": money(spec["budget"]) if spec.get("budget") else None,
         "held": bool(row["held"]),
         "cancel_wanted": bool(row["cancel_wanted"]),
         "created_at": when(row["created_at"]),

@@ -106,7 +106,8 @@ class JobSpec:
     checkpoint_every_s: between two copies of its checkpoint, 0: as the application says; work: what kind it is, "" for none in particular;
     trial: it finds out whether its application works somewhere; input_bytes: of what was uploaded when it was accepted; estimate_s: run
     time by the application's document, 0 where that says nothing; wall_auto: the wall time was left to the platform;
-    begin: µs UTC, not placed before."""
+    begin: µs UTC, not placed before; deadline: µs UTC, by when it should have ended, 0: any time; budget: micro-yuan that one run of all of
+    it may cost at most, at its full wall time, 0: no limit."""
 
     app: str
     app_version: str
@@ -134,6 +135,8 @@ class JobSpec:
     estimate_s: float = 0.0
     wall_auto: bool = False
     begin: int = 0
+    deadline: int = 0
+    budget: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,28 @@ def policy(name: str) -> policies.NetworkPolicy:
     return policies.POLICIES[name]
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What logs do not tell. price, cost: yuan a core-hour at each site, the customer's and the operator's, 0 where not given; slack: every
+    job should have ended so many times its estimate after it came, None for no deadlines."""
+
+    price: Sequence[float] = ()
+    cost: Sequence[float] = ()
+    slack: float | None = None
+
+
 def read(paths: Sequence[Path], queue: Policy, *, processors: Sequence[int] = (), kill: bool = True, repair: bool = False,
-         days: int | None = None) -> tuple[NetworkJobs, list[Site]]:  # fmt: skip
+         days: int | None = None, terms: Terms = Terms()) -> tuple[NetworkJobs, list[Site]]:  # fmt: skip
     """The logs' jobs under convention K, each log a site; the second 0 of every log is its own first submission. days: of each
-    log, from then on. Raises as the readers do, and InvalidInput `simulate.empty`."""
+    log, from then on. Raises as the readers do, and InvalidInput `simulate.empty`, `simulate.terms`."""
+    for what in ("price", "cost"):
+        given = getattr(terms, what)
+        if len(given) > len(paths):
+            raise InvalidInput("simulate.terms", f"--{what} is given {len(given)} times for {len(paths)} logs", hint="give it once a log, in their order")
+        if any(not 0 <= value < math.inf for value in given):
+            raise InvalidInput("simulate.terms", f"a {what} of {min(given)} yuan cannot be", hint="give yuan a core-hour, 0 or more")
+    if terms.slack is not None and not 1 <= terms.slack < math.inf:
+        raise InvalidInput("simulate.terms", f"--slack {terms.slack} leaves no time to run", hint="give 1 or more, as 4")
     parts: list[tuple[Any, ...]] = []
     sites: list[Site] = []
     users = 0
@@ -45,16 +64,20 @@ def read(paths: Sequence[Path], queue: Policy, *, processors: Sequence[int] = ()
         user = _numbered(k, users)
         users = int(user.max()) + 1
         parts.append((k.submit, k.estimate, k.run, k.processors, np.full(len(k), i), user))
-        sites.append(Site(_name(path, [s.name for s in sites]), [int(k.header.processors or k.processors.max())], queue))
-    return NetworkJobs(*(np.concatenate(column) for column in zip(*parts, strict=True))), sites
+        sites.append(Site(_name(path, [s.name for s in sites]), [int(k.header.processors or k.processors.max())], queue,
+                          price=terms.price[i] if i < len(terms.price) else 0.0, cost=terms.cost[i] if i < len(terms.cost) else 0.0))  # fmt: skip
+    jobs = NetworkJobs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    if terms.slack is not None:
+        jobs = replace(jobs, deadline=jobs.submit + np.ceil(jobs.estimate * terms.slack).astype(np.int64))
+    return jobs, sites
 
 
 def simulate(paths: Sequence[Path], queue: Policy, broker: policies.NetworkPolicy, *, processors: Sequence[int] = (), kill: bool = True,
-             repair: bool = False, days: int | None = None, seed: int = 1) -> dict[str, Any]:  # fmt: skip
+             repair: bool = False, days: int | None = None, terms: Terms = Terms(), seed: int = 1) -> dict[str, Any]:  # fmt: skip
     """One object for the network: its scorecard, those of one pooled machine and of the same network that knows run times beforehand, how
     much of the way to the pooled machine is closed, and a list of sites, each with its own jobs' figures alone and in the network."""
     began = time.perf_counter()
-    jobs, sites = read(paths, queue, processors=processors, kill=kill, repair=repair, days=days)
+    jobs, sites = read(paths, queue, processors=processors, kill=kill, repair=repair, days=days, terms=terms)
     fast = _fast()
     mark = time.perf_counter()
     run = network.simulate(jobs, sites, broker, seed=seed, fast=fast)
@@ -95,7 +118,8 @@ def _use(jobs: NetworkJobs, run: NetworkRun, i: int, site: Site) -> float:
 
 def _few(card: dict[str, Any]) -> dict[str, float]:
     means = {name: card[name]["value"] for name in ("mean_wait", "mean_bounded_slowdown")}
-    return {**means, "p95_wait": card["p95_wait"], "p95_bounded_slowdown": card["p95_bounded_slowdown"], "max_wait": card["max_wait"]}
+    rest = ("p95_wait", "p95_bounded_slowdown", "max_wait", "cost", "operator_cost", "deadlines")
+    return {**means, **{name: card[name] for name in rest if name in card}}
 
 
 def _numbered(k: Trace, first: int) -> Any:

@@ -33,7 +33,7 @@ from tidegrid.simulation.digest import Schedule, busiest, digest
 from tidegrid.simulation.traces.trace import Trace, convention_k
 from tidegrid.simulation.variants import at_load, offered, shaken
 
-FORMAT = 1  # of a run's file
+FORMAT = 2  # of a run's file
 SITES = " + "  # between the names of a network's
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from tidegrid.domain.money import MICRO, format_amount
 from tidegrid.rating.rate import rate_millicores
 from tidegrid.scheduling import forecasts
+from tidegrid.scheduling.kernel.chances import SEEN
 from tidegrid.scheduling.objective import Objective
 from tidegrid.scheduling.runtime import Prediction
 from tidegrid.scheduling.snapshot import SUPPLIES, Floats, Ints, Snapshot
@@ -321,7 +322,7 @@ def explain_text(decision: Decision, snapshot: Snapshot) -> list[str]:
             lines.append("  takes of licences: " + ", ".join(f"{n} of {pool}" for pool, n in decision.licences))
         if decision.terms.runs is not None:
             lines.append(f"  {decision.terms.runs.text(decision.terms.app)}")
-        seen = round(float(decision.terms.snapshot.wait_table[best.index, :, forecasts.SEEN].sum()))
+        seen = round(float(decision.terms.snapshot.wait_table[best.index, :, SEEN].sum()))
         if seen:
             version = forecasts.version(decision.terms.snapshot.wait_table[best.index])
             lines.append(f"  the queue run ahead gives {_span(best.wait_ahead)}; corrected by {seen} waits seen there (table {version})")

@@ -18,25 +18,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegrid.scheduling.kernel import chances
+from tidegrid.scheduling.kernel.chances import P50, P90, SOON, SOON_S
+from tidegrid.scheduling.kernel.worth import WAIT_P50_SHARE, WAIT_P90_SHARE
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-SOON_S = 60.0  # "at once"
-WAIT_P50_SHARE = 0.5  # of F, where nothing is known
-WAIT_P90_SHARE = 1.0
-
 # Values of F (s) that a table has rows for: from a minute to three days.
-NODES: Floats = np.array([60.0 * 4.0**k for k in range(7)])
-# A row: what is added to the log odds of a start within a minute and to the logarithms of the two shares; how much was seen. Zeros: cold.
-SOON, P50, P90, SEEN = 0, 1, 2, 3
-STEP, LEAST_STEP, BEGUN = 2.0, 0.01, 8.0
-LEAST_SOON_STEP = 0.1  # of the chance, whose observations are mostly alike
+NODES: Floats = np.array([chances.FIRST_S * chances.RATIO**k for k in range(chances.NODES)])
 _AT: Floats = np.log(NODES)
 
 
 def cold(partitions: int) -> Floats:
     """The table of partitions of which nothing is known yet: float64[P, len(NODES), 4]."""
-    return np.zeros((partitions, len(NODES), 4))
+    return np.zeros((partitions, chances.NODES, chances.NODE))
 
 
 def look_up(table: Floats, forecast_s: Floats) -> tuple[Floats, Floats, Floats]:
@@ -61,16 +57,7 @@ def learn(table: Floats, what: int, forecast_s: float, held: bool, said: float =
     if forecast_s <= 0:
         return table
     out: Floats = table.copy()
-    low, part = _place(np.array([forecast_s]))
-    i, w = int(low[0]), float(part[0])
-    for k, weight in ((i, 1 - w), (i + 1, w)):
-        row = out[k]
-        step = STEP / (BEGUN + row[SEEN])
-        if what == SOON:
-            row[SEEN] += weight
-            row[SOON] += weight * max(step, LEAST_SOON_STEP) * (float(held) - said)
-        else:
-            row[what] += weight * max(step, LEAST_STEP) * ((0.5 if what == P50 else 0.9) - float(held))
+    chances.learn(out.reshape(-1), 0, what, forecast_s, held, said)
     return out
 
 

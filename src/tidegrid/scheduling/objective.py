@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 
 from tidegrid.domain.errors import InvalidInput
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)

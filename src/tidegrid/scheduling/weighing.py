@@ -15,7 +15,8 @@ from tidegrid.rating.rate import MIB_PER_GIB
 from tidegrid.scheduling import forecasts
 from tidegrid.scheduling.decision import Decision, Refusal, Terms, allocated
 from tidegrid.scheduling.feasibility import Feasibility, holds
-from tidegrid.scheduling.forecasts import WAIT_P50_SHARE
+from tidegrid.scheduling.kernel import worth
+from tidegrid.scheduling.kernel.worth import WAIT_P50_SHARE
 from tidegrid.scheduling.objective import Objective, lookup, policy_hash
 from tidegrid.scheduling.runtime import predict
 from tidegrid.scheduling.snapshot import Bools, Floats, Health, Ints, Snapshot
@@ -32,6 +33,7 @@ SETTINGS: Mapping[str, float] = {
     "ordered_wait_s": ORDERED_WAIT_S, "wait_p50_share": WAIT_P50_SHARE, "suspect_factor": SUSPECT_FACTOR,
     "unverified_factor": UNVERIFIED_FACTOR,
 }  # fmt: skip
+MISSED = "no place keeps its deadline: where it is expected to end first"
 _YUAN_HOUR = MICRO / 3600  # micro-yuan a second, of one yuan an hour
 _PRICE_HOUR = 100.0 * 3600  # 1e-8 yuan an hour in one micro-yuan a second
 _FEW = 16
@@ -72,18 +74,18 @@ class Batch:
 
         pace, waves = self._pace_of(r, objective)
         run = self._run(p50, wall, None)
-        score = pace * run
         wait = self._wait(r)
         wait_p50, wait_p90 = self._corrected(wait)
-        score += self._between(wait, wait_p50, wait_p90, objective.risk) * time
+        delay = self._between(wait, wait_p50, wait_p90, objective.risk)
         if objective.risk:
             spread = self._run(p90, wall, waves) - (run if waves is None else run * waves)
-            score += spread * (time * objective.risk)
+            delay += spread * objective.risk
         staging: Floats | None = None
         if r.input_bytes:
             moves = self._moves(r)
             staging = np.where(moves > 0, s.staging_s + moves / s.bandwidth, 0.0)
-            score += staging * time
+            delay += staging
+        score: Floats = worth.score(pace, run, delay, time)
         factor = self._factor(r.app)
         if factor is not None:
             score *= factor
@@ -99,23 +101,30 @@ class Batch:
             refused[Refusal.BALANCE] = sell * at_most > r.balance
         if r.budget is not None and dearest * at_most > r.budget:
             refused[Refusal.BUDGET] = sell * at_most > r.budget
+        end: Floats | None = None
         if r.deadline_s is not None:
             ran = self._run(p90 if objective.sure else p50, wall, waves)
             end = ran + (wait_p90 if objective.sure else wait_p50)
             if staging is not None:
                 end += staging
             refused[Refusal.DEADLINE] = end > r.deadline_s - s.epoch_s
-        refusals, feasible = dict(verdict.refusals), verdict.feasible
+        refusals, feasible, missed = dict(verdict.refusals), verdict.feasible, False
         if refused:
             open_ = score < np.inf
             for reason, bad in refused.items():
                 if count := int(np.count_nonzero(bad & open_)):
                     refusals[reason] = count
+                    if reason is Refusal.DEADLINE and not (~bad & (score < np.inf)).any():
+                        missed = True  # late is better than never
+                        continue
                     np.putmask(score, bad, np.inf)
             feasible = int(np.count_nonzero(score < np.inf))
 
-        top = best(score, k)
-        chosen, note = self._choose(r, top, score, wait_p50)
+        if missed and end is not None and feasible:
+            top = best(np.where(score < np.inf, end, np.inf), k)
+        else:
+            top = best(score, k)
+        chosen, note = (0, MISSED) if missed and len(top) else self._choose(r, top, score, wait_p50)
         taken = () if chosen is None else self._pools(r, int(top[chosen]))
         if charges and chosen is not None:
             self._charge(r, int(top[chosen]), p90, waves)
@@ -181,8 +190,8 @@ class Batch:
         if key not in self._pace:
             cost = self._rate(self.snapshot.cost, key[0])
             waves = self._waves(r.need, r.tasks) if r.tasks > 1 else None
-            pace = (self._sell_of(r)[0] * objective.price + cost * objective.cost) * r.tasks
-            pace += objective.time * _YUAN_HOUR * (1.0 if waves is None else waves)
+            second = objective.time * _YUAN_HOUR
+            pace = worth.pace(self._sell_of(r)[0], cost, r.tasks, 1.0 if waves is None else waves, objective.price, objective.cost, second)
             self._pace[key] = pace, waves
         return self._pace[key]
 
@@ -234,11 +243,12 @@ class Batch:
 
     def _between(self, wait: Floats, p50: Floats, p90: Floats, risk: float) -> Floats:
         """The wait that counts: p50, or by the objective's risk something up to p90; inf stays so."""
-        if self._cold:
-            return wait * (WAIT_P50_SHARE + risk * (1 - WAIT_P50_SHARE))
-        known = np.isfinite(wait)
-        spread = np.subtract(p90, p50, out=np.zeros_like(wait), where=known)
-        return p50 + risk * spread
+        if not risk:
+            return p50.copy()
+        never = np.isinf(wait)
+        counted: Floats = worth.counted(np.where(never, 0.0, p50), np.where(never, 0.0, p90), risk)
+        np.putmask(counted, never, np.inf)
+        return counted
 
     def _charge(self, r: Request, p: int, p90: float | Floats, waves: Floats | None) -> None:
         share = 0.0

@@ -103,7 +103,7 @@ class Submission(Body):
     resources: ResourcesBody = ResourcesBody()
     constraints: ConstraintsBody = ConstraintsBody()
     objective: Literal["balanced", "cheapest", "fastest", "deadline", "budget", "patient"] | None = Field(
-        default=None, description="default: as its kind of work has it, else balanced"
+        default=None, description="default: `deadline` or `budget` where it has one, as its kind of work has it, else `balanced`"
     )
     work: Literal["batch", "interactive", "may_wait", "training"] | None = Field(
         default=None, description="what kind of work it is; default: the application's"
@@ -121,6 +121,10 @@ class Submission(Body):
     ) = None
     held: bool = False
     begin: AwareDatetime | None = Field(default=None, description="not placed before")
+    deadline: AwareDatetime | None = Field(
+        default=None, description="by when it should have ended: it goes where that is kept, at the best score; where no place keeps it, where it ends first"
+    )
+    budget: Amount | None = Field(default=None, description="yuan: places where all of it could cost more, at its full wall time, are left out")
     site: SiteBody = SiteBody()
 
     def plain(self) -> dict[str, Any]:

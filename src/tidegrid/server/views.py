@@ -82,6 +82,8 @@ class JobSummary(View):
     tasks: int = 1
     resources: Resources = Resources()
     objective: str = "balanced"
+    deadline: Time | None = None
+    budget: Money | None = None
     held: bool = False
     cancel_wanted: bool = False
     created_at: Time | None = None

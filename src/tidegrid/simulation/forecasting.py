@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidegrid.scheduling import forecasts
+from tidegrid.scheduling.kernel.chances import P50, P90, SOON, SOON_S
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -30,10 +31,10 @@ def told(submit: Ints, wait: Ints, forward: Ints) -> tuple[Floats, Floats, Float
             table = forecasts.learn(table, what, float(forward[j]), held, chance)
         a, b, c = forecasts.look_up(table[None], forward[i : i + 1].astype(np.float64))
         soon[i], p50[i], p90[i] = a[0], b[0], c[0]
-        at_once = waited <= forecasts.SOON_S
-        heapq.heappush(known, (came + min(waited, forecasts.SOON_S), i, forecasts.SOON, at_once, soon[i]))
+        at_once = waited <= SOON_S
+        heapq.heappush(known, (came + min(waited, SOON_S), i, SOON, at_once, soon[i]))
         if not at_once:
-            for what, said in ((forecasts.P50, p50[i]), (forecasts.P90, p90[i])):
+            for what, said in ((P50, p50[i]), (P90, p90[i])):
                 heapq.heappush(known, (came + min(waited, said), i, what, waited <= said, 0.0))
     return soon, p50, p90, forecasts.version(table)
 
@@ -41,9 +42,9 @@ def told(submit: Ints, wait: Ints, forward: Ints) -> tuple[Floats, Floats, Float
 def judged(wait: Ints, forward: Ints, soon: Floats, p50: Floats, p90: Floats) -> dict[str, Any]:
     """Brier scores of "starts within a minute", coverage of the quantiles and median absolute errors over waits above a minute, beside
     the forward run alone (F as it is, a start within a minute where it says so) and its half."""
-    came = wait <= forecasts.SOON_S
+    came = wait <= SOON_S
     late = ~came
-    plain = np.where(forward <= forecasts.SOON_S, 1.0, 0.0)
+    plain = np.where(forward <= SOON_S, 1.0, 0.0)
 
     def error(said: Any) -> float:
         return float(np.median(np.abs(wait - said)[late])) if late.any() else 0.0

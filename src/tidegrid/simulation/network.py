@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tidegrid.domain.errors import InvalidInput
 from tidegrid.scheduling import network
-from tidegrid.scheduling.kernel import ahead, broker, compiled, ledger, net, outlook
+from tidegrid.scheduling.kernel import ahead, broker, chances, compiled, ledger, net, outlook, relocate, worth
 from tidegrid.scheduling.kernel.build import build, rows, table
 from tidegrid.scheduling.kernel.compiled import Compiled
 from tidegrid.scheduling.kernel.layout import FOREVER, RUN, START
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True, eq=False)
 class NetworkJobs:
     """submit, estimate, run (s), home (index of a site), user int64[n]; need int64[n,K] (or [n]), bytes float64[n] of input data;
-    in any order. Users are numbered over all sites."""
+    in any order. Users are numbered over all sites. deadline int64[n] (s): by when each should have ended, FOREVER for any time."""
 
     submit: Ints
     estimate: Ints
@@ -33,17 +33,19 @@ class NetworkJobs:
     home: Ints
     user: Ints | None = None
     bytes: Floats | None = None
+    deadline: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """capacity: units of each kind, processors first; policy: of its queue; price: of a processor-hour there, 0 for capacity that is
-    owned and free at the margin; outages: (down, up again) in seconds, in order and apart."""
+    """capacity: units of each kind, processors first; policy: of its queue; price, cost: of a processor-hour there in yuan, the customer's
+    and the operator's, 0 for capacity that is owned and free at the margin; outages: (down, up again) in seconds, in order and apart."""
 
     name: str
     capacity: Sequence[int]
     policy: Policy = POLICIES["easy"]
     price: float = 0.0
+    cost: float = 0.0
     outages: Sequence[tuple[int, int]] = ()
 
 
@@ -70,7 +72,7 @@ class NetworkRun:
 
 def load() -> Compiled:
     """The kernel, the broker and the loop compiled. ImportError where numba is not installed."""
-    return compiled.load((net, outlook, ahead, ledger, broker, network_replay))
+    return compiled.load((worth, chances, net, outlook, ahead, ledger, broker, relocate, network_replay))
 
 
 def simulate(
@@ -111,9 +113,9 @@ def simulate(
     )  # fmt: skip
     per_byte = None if links is None else 1.0 / links.bandwidth
     nt = network.broker(
-        policy, jobs.home[order], capacity[:, 0].tolist(), kinds=capacity.shape[1], price=np.array([s.price for s in sites]) / 3600,
+        policy, jobs.home[order], capacity[:, 0].tolist(), kinds=capacity.shape[1], price=np.array([s.price for s in sites]) / 3600, cost=np.array([s.cost for s in sites]) / 3600,
         delay_s=None if links is None else links.delay_s, s_per_byte=per_byte, bytes_=None if jobs.bytes is None else jobs.bytes[order],
-        seed=seed, compiled=fast,
+        deadline=None if jobs.deadline is None else jobs.deadline[order].astype(np.float64), seed=seed, compiled=fast,
     )  # fmt: skip
     away = sorted((t, i, up) for i, s in enumerate(sites) for a, b in s.outages for t, up in ((a, 1), (b, 0)))
     outages = np.array([*away, (FOREVER, 0, 0)], np.int64).reshape(-1)

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from tidegrid.scheduling.kernel.broker import (
     begins_there,
-    by_submit,
     changed,
     choose,
     join,
     planned_at,
     run_site,
-    sweep,
     work_of,
 )
 from tidegrid.scheduling.kernel.layout import (
@@ -34,9 +32,11 @@ from tidegrid.scheduling.kernel.ledger import arrived, bring_up, known
 from tidegrid.scheduling.kernel.lines import BLOCKS, COUNT, JOB, KEYS, NEXT, ROW, SLOTS, WIDTH, B, first
 from tidegrid.scheduling.kernel.net import (
     AHEAD,
+    EVERY,
     FAIR,
     JOBS,
     LEFT,
+    LOOKED,
     NOW_HERE,
     RULE,
     SITES,
@@ -48,6 +48,7 @@ from tidegrid.scheduling.kernel.net import (
     ledger_at,
     place_of,
 )
+from tidegrid.scheduling.kernel.relocate import by_submit, sweep
 from tidegrid.scheduling.kernel.steps import enter, finish, next_event, release, resize, withdraw
 
 # a row of the outages, in order of time: when, which site, 1 for down and 0 for up again
@@ -64,7 +65,7 @@ def replay_network(
     int64[hi] for the waits that a forward run gives where the jobs first go, where `tell`. The ledger's sites alone have no outages."""
     sites, fair, rule = int(net.word[SITES]), net.word[FAIR] != 0, net.word[RULE]
     lines = 2 * sites if fair else sites
-    i, o, instants = 0, 0, 0
+    i, o, instants, last = 0, 0, 0, 0
     while True:
         now = FOREVER
         for s in range(lines):
@@ -76,8 +77,11 @@ def replay_network(
         if now >= FOREVER and _waiting(st, sites) == 0:
             return instants
         now = min(now, int(outages[o + WHEN]))
+        if rule == TIDE and now < FOREVER and _waiting(st, sites) > 0:
+            now = max(min(now, int(net.word[LOOKED] + net.num[EVERY])), last)
         if now >= FOREVER:
             return instants
+        last = now
         instants += 1
         if fair:
             bring_up(net, now)
@@ -112,7 +116,7 @@ def replay_network(
                 said[i] = begins_there(st, net, s, now, i, planned_at(st, s, i), FOREVER) - now
             join(st, net, now, i, s)
             i += 1
-        if freed and rule == TIDE:
+        if rule == TIDE and (freed or now >= net.word[LOOKED] + net.num[EVERY]):
             sweep(st, net, now)
 
 

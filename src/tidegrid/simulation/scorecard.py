@@ -7,11 +7,12 @@ same run gives the same card.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegrid.scheduling.kernel.layout import FOREVER
 from tidegrid.simulation.digest import SHORTEST_S
 from tidegrid.simulation.network import NetworkJobs, NetworkRun, Site
 
@@ -25,7 +26,8 @@ INTERVAL = (2.5, 97.5)  # percent
 
 def scorecard(jobs: NetworkJobs, sites: Sequence[Site], run: NetworkRun, *, seed: int = 1, resamples: int = RESAMPLES) -> dict[str, Any]:
     """Plain JSON values. Waits and turnarounds in seconds, to the start and the end of the last try; `cost` in the unit of the sites'
-    prices; `moved`: share of jobs that ran away from home, `moves`: of jobs that had waited elsewhere; `sites`, `users`: what each
+    prices, `operator_cost` what it costs the operator; `deadlines`, where there are any: how many, the share that was kept and by how many
+    seconds the others were late on average; `moved`: share of jobs that ran away from home, `moves`: of jobs that had waited elsewhere; `sites`, `users`: what each
     site's own users had, and how evenly it falls to users (Jain's index of their mean slowdowns, 1 where all have the same)."""
     wait, slowdown = waits(jobs, run), slowdowns(jobs, run)
     turnaround = (wait + jobs.run).astype(np.float64)
@@ -37,7 +39,9 @@ def scorecard(jobs: NetworkJobs, sites: Sequence[Site], run: NetworkRun, *, seed
     out["p95_bounded_slowdown"] = float(np.percentile(slowdown, 95)) if len(wait) else 0.0
     out["max_wait"] = int(wait.max(initial=0))
     out["started_at_once"] = float((wait == 0).mean()) if len(wait) else 0.0
-    out["cost"] = cost(jobs, sites, run)
+    out["cost"], out["operator_cost"] = cost(jobs, sites, run), cost(jobs, sites, run, "cost")
+    if jobs.deadline is not None:
+        out["deadlines"] = deadlines(jobs, run)
     out["moved"], out["moves"], out["restarts"] = float((run.site != jobs.home).mean()), run.moves, int(run.restarts.sum())
     out["sites"] = [
         {"site": s.name, **by_group(wait, slowdown, jobs.home == i), "guests": int(((run.site == i) & (jobs.home != i)).sum())}
@@ -87,10 +91,19 @@ def slowdowns(jobs: NetworkJobs, run: NetworkRun) -> Floats:
     return out
 
 
-def cost(jobs: NetworkJobs, sites: Sequence[Site], run: NetworkRun) -> float:
-    """Processor-hours at the prices of the sites where the jobs ran."""
+def deadlines(jobs: NetworkJobs, run: NetworkRun) -> dict[str, float]:
+    """How many jobs have one, the share that was kept, and by how many seconds the others were late on average."""
+    assert jobs.deadline is not None
+    has = jobs.deadline < FOREVER
+    late = np.maximum(run.start + jobs.run - jobs.deadline, 0)[has]
+    missed = late > 0
+    return {"jobs": int(has.sum()), "kept": float((~missed).mean()) if len(late) else 1.0, "mean_late_s": float(late[missed].mean()) if missed.any() else 0.0}
+
+
+def cost(jobs: NetworkJobs, sites: Sequence[Site], run: NetworkRun, of: Literal["price", "cost"] = "price") -> float:
+    """Processor-hours at the prices, or costs, of the sites where the jobs ran."""
     need = np.asarray(jobs.need).reshape(len(jobs.submit), -1)[:, 0]
-    price = np.array([s.price for s in sites])
+    price = np.array([getattr(s, of) for s in sites])
     return float((need * jobs.run / 3600 * price[run.site]).sum()) if len(need) else 0.0
 
 

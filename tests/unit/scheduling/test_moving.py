@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegrid.scheduling.decision import Candidate
 from tidegrid.scheduling.health import Condition
-from tidegrid.scheduling.moving import Cause, Rules, Waiting, left_to_wait, patience, verdict
-from tidegrid.scheduling.objective import PRESETS
+from tidegrid.scheduling.kernel.worth import left_to_wait
+from tidegrid.scheduling.moving import GAINS, Cause, Choice, Move, Rules, Waiting, look, patience, verdict
+from tidegrid.scheduling.objective import PRESETS, Objective
 
 RULES = Rules()
 BALANCED = PRESETS["balanced"]
@@ -21,6 +23,13 @@ HERE = Candidate(
 )  # fmt: skip
 THERE = replace(HERE, index=1, cluster="east", start_now=1.0, wait_p50=0.0, wait_p90=0.0, score=900_000.0)
 WAITS = Waiting("north/cpu", waited=1000.0, predicted=400.0)
+
+
+def judged(w: Waiting, here: Candidate | None, there: Candidate | None, objective: Objective = BALANCED, rules: Rules = RULES) -> Move | None:
+    """With one other place."""
+    return verdict(w, here, there, there if there is not None and there.wait_ahead == 0 else None, objective, rules)
+
+
 waiting = st.builds(
     Waiting, st.just("north/cpu"), st.floats(0, 1e5), st.one_of(st.none(), st.floats(0, 1e5)), st.integers(0, 5), st.booleans(),
     st.sampled_from([Condition.OK, Condition.DRAINED, Condition.DRAINING]),
@@ -30,31 +39,31 @@ waiting = st.builds(
 
 def test_what_the_site_will_never_start_moves_though_nobody_else_may_take_it() -> None:
     w = Waiting("north/cpu", 20, stuck="site.policy", says="QOSMaxCpuPerJobLimit", stuck_for=RULES.stuck_after, fixed=True)
-    move = verdict(w, HERE, None, BALANCED)
+    move = judged(w, HERE, None)
     assert move is not None and (move.cause, move.refused) == (Cause.STUCK, "site.policy")
     assert "QOSMaxCpuPerJobLimit" in move.why
-    assert verdict(replace(w, stuck_for=RULES.stuck_after - 1), HERE, THERE, BALANCED) is None
+    assert judged(replace(w, stuck_for=RULES.stuck_after - 1), HERE, THERE) is None
 
 
 def test_what_may_come_back_is_waited_for_and_left_only_for_a_better_place() -> None:
     w = Waiting("north/cpu", 70, stuck="site.nodes_down", says="ReqNodeNotAvail", stuck_for=RULES.passing_after)
-    assert verdict(w, HERE, None, BALANCED) is None
-    move = verdict(w, None, THERE, BALANCED)
+    assert judged(w, HERE, None) is None
+    move = judged(w, None, THERE)
     assert move is not None and move.cause is Cause.UNAVAILABLE
-    assert verdict(replace(w, stuck_for=RULES.passing_after - 1), HERE, THERE, BALANCED) is None
+    assert judged(replace(w, stuck_for=RULES.passing_after - 1), HERE, replace(THERE, score=5e6)) is None
 
 
 @pytest.mark.parametrize(("condition", "cause"), [(Condition.DRAINED, Cause.DRAINED), (Condition.DRAINING, Cause.FAILING)])
 def test_a_drained_place_is_left_where_another_can_take_the_job(condition: Condition, cause: Cause) -> None:
     w = Waiting("north/cpu", 1.0, condition=condition)
-    move = verdict(w, None, THERE, BALANCED)
+    move = judged(w, None, THERE)
     assert move is not None and move.cause is cause and move.figures["to"] == "east/cpu"
-    assert verdict(w, None, None, BALANCED) is None
-    assert verdict(replace(w, fixed=True), None, THERE, BALANCED) is None
+    assert judged(w, None, None) is None
+    assert judged(replace(w, fixed=True), None, THERE) is None
 
 
 def test_a_job_that_waits_beyond_its_prediction_moves_with_its_figures() -> None:
-    move = verdict(WAITS, HERE, THERE, BALANCED)
+    move = judged(WAITS, HERE, THERE)
     assert move is not None and move.cause is Cause.LATE
     assert move.figures["waited_s"] == 1000 and move.figures["predicted_p90_s"] == 400
     assert move.figures["left_here_s"] == 600 == move.figures["saved_s"]
@@ -62,17 +71,18 @@ def test_a_job_that_waits_beyond_its_prediction_moves_with_its_figures() -> None
 
 def test_a_job_within_its_prediction_moves_only_for_much() -> None:
     w = Waiting("north/cpu", waited=200.0, predicted=1000.0)
-    move = verdict(w, HERE, THERE, BALANCED)
+    move = judged(w, HERE, THERE)
     assert move is not None and move.cause is Cause.BETTER
-    assert verdict(replace(w, predicted=250.0), HERE, THERE, BALANCED) is None, "50 s left are not worth it"
+    assert judged(replace(w, predicted=250.0), HERE, THERE) is None, "50 s left are not worth it"
 
 
 def test_no_gain_no_move() -> None:
-    assert verdict(WAITS, HERE, replace(THERE, wait_p90=580.0), BALANCED) is None, "too little time"
+    assert judged(WAITS, HERE, replace(THERE, staging_s=580.0)) is None, "too little time"
+    assert judged(WAITS, HERE, replace(THERE, wait_p50=1.0, wait_p90=2.0, wait_ahead=2.0)) is None, "only a promise"
     dear = replace(THERE, score=HERE.score * 2)
-    assert verdict(WAITS, HERE, dear, BALANCED) is None, "too dear"
-    assert verdict(replace(WAITS, waited=RULES.settle - 1), HERE, THERE, BALANCED) is None, "too young"
-    assert verdict(replace(WAITS, moves=RULES.moves), HERE, THERE, BALANCED) is None, "moved often enough"
+    assert judged(WAITS, HERE, dear) is None, "too dear"
+    assert judged(replace(WAITS, waited=RULES.settle - 1), HERE, THERE) is None, "too young"
+    assert judged(replace(WAITS, moves=RULES.moves), HERE, THERE) is None, "moved often enough"
 
 
 def _dearer(by: float) -> Candidate:
@@ -87,12 +97,12 @@ def test_a_cheaper_place_is_waited_for_as_long_as_that_is_worth_and_no_longer() 
     hour = replace(HERE, score=0.0, wait_p50=0.0, wait_p90=0.0)
     assert patience(hour, replace(hour, score=2.8e6), BALANCED) == pytest.approx(2.8 / 5 * 3600), "2.80 yuan at 5 an hour"
     w = Waiting("north/cpu", waited=880.0, predicted=600.0)
-    assert verdict(w, HERE, dear, BALANCED) is None
-    move = verdict(replace(w, waited=901.0), HERE, dear, BALANCED)
+    assert judged(w, HERE, dear) is None
+    move = judged(replace(w, waited=901.0), HERE, dear)
     assert move is not None and move.cause is Cause.PATIENCE and move.figures["patience_s"] == 900
     assert "is worth 900 s" in move.why and "east/cpu" in move.why
-    assert verdict(Waiting("north/cpu", 901.0, predicted=950.0), HERE, dear, BALANCED) is None, "its turn comes in 49 s"
-    assert verdict(replace(w, waited=901.0, moves=RULES.moves), HERE, dear, BALANCED) is None, "moved often enough"
+    assert judged(Waiting("north/cpu", 901.0, predicted=950.0), HERE, dear) is None, "its turn comes in 49 s"
+    assert judged(replace(w, waited=901.0, moves=RULES.moves), HERE, dear) is None, "moved often enough"
     cheapest = PRESETS["cheapest"]
     assert patience(HERE, dear, cheapest) > 1e6, "who wants the cheapest place waits for it"
 
@@ -103,7 +113,7 @@ def test_patience_pays_at_most_twice_what_hindsight_would(worth: float, wait: fl
     rules = Rules(gain=0.0, settle=0.0, late=1e9, better_floor=1e9)
     dear, waited = _dearer(worth), 0.0
     while waited < min(wait, 3 * worth):
-        if verdict(Waiting("north/cpu", waited, predicted), HERE, dear, BALANCED, rules):
+        if judged(Waiting("north/cpu", waited, predicted), HERE, dear, rules=rules):
             break
         waited += max(1.0, worth / 50)
     else:
@@ -114,10 +124,10 @@ def test_patience_pays_at_most_twice_what_hindsight_would(worth: float, wait: fl
 
 @given(waiting, st.floats(0, 1e5), st.floats(-1e6, 1e7))
 def test_no_move_without_gain_whatever_the_figures(w: Waiting, wait: float, score: float) -> None:
-    other = replace(THERE, wait_p90=wait, score=score)
-    move = verdict(w, HERE, other, BALANCED)
-    assert left_to_wait(w) >= 0
-    if move is None or move.cause not in (Cause.LATE, Cause.BETTER, Cause.PATIENCE):
+    other = replace(THERE, staging_s=wait, score=score)
+    move = judged(w, HERE, other)
+    assert left_to_wait(w.waited, -1.0 if w.predicted is None else w.predicted) >= 0
+    if move is None or move.cause not in GAINS:
         return
     assert not w.fixed and w.moves < RULES.moves and w.waited >= RULES.settle
     assert float(move.figures["saved_s"]) >= RULES.gain - 0.1
@@ -125,3 +135,17 @@ def test_no_move_without_gain_whatever_the_figures(w: Waiting, wait: float, scor
         assert 0 < patience(HERE, other, BALANCED) <= w.waited
     else:
         assert float(move.figures["gain_yuan"]) > 0
+
+
+def test_in_one_look_those_that_go_do_not_rush_to_one_place() -> None:
+    """There is room for two at east; who is too dear for it takes none of it away."""
+    dear = replace(THERE, score=HERE.score * 3)
+    stays, goes = Choice(WAITS, HERE, [dear], BALANCED), Choice(WAITS, HERE, [THERE], BALANCED)
+    free = np.array([[0, 0, 0], [2000, 512, 0]])
+    found = look([stays, goes, goes, goes], free)
+    assert [m is not None for m in found] == [False, True, True, False]
+    spare = replace(THERE, index=0, cluster="west", score=THERE.score + 1)
+    found = look([goes, goes, Choice(WAITS, HERE, [THERE, spare], BALANCED)], np.array([[1000, 256, 0], [2000, 512, 0]]))
+    assert [m.figures["to"] for m in found if m] == ["east/cpu", "east/cpu", "west/cpu"]
+    drained = Choice(Waiting("north/cpu", 1.0, condition=Condition.DRAINED), None, [THERE], BALANCED)
+    assert all(look([drained] * 4, free)), "these are placed again whether or not there is room"

@@ -15,6 +15,7 @@ from tidegrid.scheduling.objective import Objective
 from tidegrid.scheduling.placement import Refusal, Request, decide, explain_text, offers
 from tidegrid.scheduling.runtime import Prediction, predict
 from tidegrid.scheduling.snapshot import Health, Snapshot, need_of
+from tidegrid.scheduling.weighing import MISSED
 
 FULL = [(3600, NODE)]  # one job on the whole node for an hour
 BUSY = {"free": (0, 0, 0), "running": FULL}
@@ -124,10 +125,20 @@ def test_money_and_time_limits_refuse_only_what_was_feasible_and_offers_ignore_t
     assert place(snapshot, balance=cheap - 1).best is None
     assert place(snapshot, budget=cheap).refusals[Refusal.BUDGET] == 1
     assert len(offers(ask(balance=0), snapshot)) == 2
-    assert place(snapshot, deadline_s=snapshot.epoch_s + 299).refusals[Refusal.DEADLINE] == 2
-    assert place(snapshot, deadline_s=snapshot.epoch_s + 300).best is not None  # ends in time at the median
+    late = place(snapshot, deadline_s=snapshot.epoch_s + 299)
+    assert late.refusals == {Refusal.DRAINED: 1, Refusal.DEADLINE: 2} and late.note == MISSED and late.best is not None, "late is better than never"
+    assert place(snapshot, deadline_s=snapshot.epoch_s + 300).note == ""  # ends in time at the median
     sure = place(snapshot, deadline_s=snapshot.epoch_s + 300, objective="deadline")
-    assert sure.refusals[Refusal.DEADLINE] == 2  # but not at p90
+    assert sure.note == MISSED  # but not at p90
+
+
+def test_where_no_place_keeps_its_deadline_a_job_goes_where_it_ends_first():
+    snapshot = network(row("slow/cpu", sell=Rates(1 * FEN), speed=0.5), row("fast/cpu", sell=Rates(90 * FEN), speed=4.0), row("same/cpu"))
+    late = place(snapshot, wall=3600, run_p50_s=600, run_p90_s=900, objective="deadline", deadline_s=snapshot.epoch_s + 10)
+    assert [c.name for c in late.candidates] == ["fast/cpu", "same/cpu", "slow/cpu"] and late.best.name == "fast/cpu"
+    assert MISSED in late.text[1] or MISSED in " ".join(late.text)
+    dear = place(snapshot, wall=3600, run_p50_s=600, run_p90_s=900, deadline_s=snapshot.epoch_s + 10, budget=2_000_000)
+    assert dear.best.name == "same/cpu" and dear.refusals[Refusal.BUDGET] == 1, "a budget is kept all the same"
 
 
 def test_presets_choose_what_their_names_say():

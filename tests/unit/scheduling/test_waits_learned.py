@@ -8,6 +8,7 @@ import pytest
 from tidegrid.domain.errors import Broken
 from tidegrid.rating.rates import Rates
 from tidegrid.scheduling import forecasts
+from tidegrid.scheduling.kernel.chances import P50, P90, SOON
 from tidegrid.scheduling.placement import Request, decide
 from tidegrid.scheduling.snapshot import PartitionRow, Snapshot
 
@@ -25,9 +26,9 @@ def taught(partition_s: float, share: float, n: int = 400) -> forecasts.Floats:
     for k in range(n):
         waited = partition_s * share * (0.5 + (k * 7 % 11) / 10)
         soon, p50, p90 = forecasts.look_up(table[None], np.array([partition_s]))
-        table = forecasts.learn(table, forecasts.SOON, partition_s, waited <= 60, float(soon[0]))
-        table = forecasts.learn(table, forecasts.P50, partition_s, waited <= p50[0])
-        table = forecasts.learn(table, forecasts.P90, partition_s, waited <= p90[0])
+        table = forecasts.learn(table, SOON, partition_s, waited <= 60, float(soon[0]))
+        table = forecasts.learn(table, P50, partition_s, waited <= p50[0])
+        table = forecasts.learn(table, P90, partition_s, waited <= p90[0])
     return table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tidegrid.scheduling import forecasts
+from tidegrid.scheduling.kernel.chances import P50, P90
 from tidegrid.simulation.forecasting import judged, told
 
 
@@ -50,7 +51,7 @@ def test_a_wait_that_outlives_what_was_said_is_learned_while_it_lasts() -> None:
 def test_p90_is_never_below_p50() -> None:
     table = forecasts.cold(1)[0]
     for k in range(300):
-        table = forecasts.learn(table, forecasts.P50, 700.0, False)
-        table = forecasts.learn(table, forecasts.P90, 700.0, k % 7 > 0)
+        table = forecasts.learn(table, P50, 700.0, False)
+        table = forecasts.learn(table, P90, 700.0, k % 7 > 0)
     _, p50, p90 = forecasts.look_up(table[None], np.array([700.0]))
     assert p90[0] >= p50[0]

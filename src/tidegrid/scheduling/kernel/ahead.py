@@ -34,25 +34,37 @@ from tidegrid.scheduling.kernel.layout import (
 from tidegrid.scheduling.kernel.lines import BLOCKS, COUNT, FIGURE, JOB, KEYS, NEXT, ROW, SLOTS, WIDTH, B, first
 from tidegrid.scheduling.kernel.outlook import BEGUN, FIRST, OUTLOOK, begins_by, look
 
+SHUT, FREE, BEHIND = 0, 1, 2  # what `reserved` answers
+
 
 def begins_now(st: State, s: int, now: int, j: int, planned: int) -> bool:
     """Whether job j, planned with `planned` s, would start at once behind all that wait at s. The site has been scheduled."""
     at, kinds, need = site_at(st, s), st.mem[KINDS], job_at(st, j) + NEED
     if not within(st.job, need, st.mem, at + ROOM, kinds):
         return False
+    known = reserved(st, s, now)
+    if known != BEHIND:
+        return known == FREE
+    return bool(now + planned <= st.mem[at + SHADOW]) or within(st.job, need, st.mem, at + ROOM + 2 * kinds, kinds)
+
+
+def reserved(st: State, s: int, now: int) -> int:
+    """Who may start at once behind all that wait at s: nobody (SHUT), whoever fits (FREE), or who leaves to the queue's head what its
+    reservation, then up to date, counts on (BEHIND). The site has been scheduled."""
+    at = site_at(st, s)
     if st.mem[at + WAITING] == 0:
-        return True
+        return FREE
     if st.num[policy_at(st, s) + BACKFILL] != EASY:
-        return False
+        return SHUT
     slot = choose_head(st, s, now)
     if slot < 0:
-        return True
+        return FREE
     head = int(st.mem[slot_at(st, slot) + JOB])
     if st.mem[at + DIRTY] != 0 or st.mem[at + HEAD] != head:
-        if within(st.mem, needs_at(st, slot), st.mem, at + ROOM, kinds):
-            return False  # somebody arrived and has not been looked at yet
+        if within(st.mem, needs_at(st, slot), st.mem, at + ROOM, st.mem[KINDS]):
+            return SHUT  # somebody arrived and has not been looked at yet
         reserve(st, s, now, head)
-    return bool(now + planned <= st.mem[at + SHADOW]) or within(st.job, need, st.mem, at + ROOM + 2 * kinds, kinds)
+    return BEHIND
 
 
 def begins(st: State, s: int, now: int, j: int, planned: int, limit: int, w: Words) -> int:

@@ -1,19 +1,21 @@
 """Which site a job goes to, and which waiting jobs go elsewhere: the broker of many sites' queues.
 
-`home`: nowhere else. `earliest`: where the queue, run ahead, starts it first. `least`: where the least work is left, relative to the
-site's size. `two`: the better of two sites drawn and home, by that. `tide`: a job waits at home, which holds its place in the
-queue, and goes wherever it can start now without delaying what is reserved there; it waits elsewhere only if home is far behind.
+`tide` is what decides live: a new job goes to the place with the best score (`worth`: price, cost, and what its wait, staging and
+run are worth), that keeps its deadline if any does; a waiting one goes elsewhere by `worth.moves`. Live the same arithmetic is done
+by `weighing` and `moving` on a picture of the network; here it is done on the queues themselves, one event after the other.
 
-A waiting job is moved only to start, so a place in a queue is never given up for a promise, and many moves cannot rush to one site:
-each is carried out before the next is looked at. Sites that want money beyond the cheaper place, or time to bring the data there, are
-weighed against the wait that they save.
+The others are what it is compared with. `home`: nowhere else. `earliest`: where the queue, run ahead, starts it first. `least`: where
+the least work is left, relative to the site's size. `two`: the better of two sites drawn and home, by that.
 
 Kernel source: plain Python over lists, or compiled over arrays.
 """
 
 from __future__ import annotations
 
+import math
+
 from tidegrid.scheduling.kernel.ahead import begins, begins_last, begins_now, forget
+from tidegrid.scheduling.kernel.chances import P50, P90, SOON, SOON_S, at_most, learn, longest, median, soon
 from tidegrid.scheduling.kernel.layout import (
     ESTIMATE,
     FOREVER,
@@ -22,49 +24,63 @@ from tidegrid.scheduling.kernel.layout import (
     PLANNED,
     ROOM,
     RUNNING,
-    SUBMIT,
-    WAITERS,
     WAITING,
     State,
-    Words,
     job_at,
     site_at,
     within,
 )
 from tidegrid.scheduling.kernel.ledger import is_open, settle
-from tidegrid.scheduling.kernel.lines import BLOCKS, COUNT, JOB, NEXT, ROW, SLOTS, WIDTH, B, first
 from tidegrid.scheduling.kernel.net import (
     AHEAD,
+    CHANCE,
+    COST,
+    COST_WEIGHT,
     DRAW,
     EARLIEST,
     FAIR,
+    FORECAST,
+    GATE,
+    GATE_OLD,
+    GATES,
     JOBS,
     KEPT_JOBS,
     LEAST,
     LEFT,
-    MOVES,
+    LONGEST,
+    MEDIAN,
     NOW_ALONE,
     NOW_HERE,
     PLACE,
     PRICE,
-    REHOME_S,
-    REHOME_SHARE,
+    PRICE_WEIGHT,
+    RISK,
     RULE,
+    SECOND,
+    SINCE,
     SITES,
+    SURE,
     TIDE,
     TRAVELLERS,
     TWO,
-    VALUE,
     WAY,
     Net,
     delay,
+    due,
     home_of,
     ledger_at,
     outlook_at,
     place_of,
+    table_at,
+    told_at,
 )
 from tidegrid.scheduling.kernel.runs import plan
-from tidegrid.scheduling.kernel.steps import enter, next_event, schedule, started, withdraw
+from tidegrid.scheduling.kernel.steps import enter, next_event, schedule, started
+from tidegrid.scheduling.kernel.worth import (
+    counted,
+    pace,
+    score,
+)
 
 
 def planned_at(st: State, s: int, j: int) -> int:
@@ -72,17 +88,11 @@ def planned_at(st: State, s: int, j: int) -> int:
     return plan(st, s, j, int(st.job[job_at(st, j) + PLANNED]))
 
 
-def dearer(st: State, net: Net, j: int, a: int, b: int, planned: int) -> float:
-    """What the job costs more at b than at a."""
-    prices = int(net.num[PRICE])
-    return float((net.num[prices + b] - net.num[prices + a]) * st.job[job_at(st, j) + NEED] * planned)
-
-
 def choose(st: State, net: Net, now: int, j: int) -> int:
     """The site that a new job goes to."""
     rule, home = int(net.word[RULE]), home_of(net, j)
     if rule == EARLIEST:
-        return _earliest(st, net, now, j, home, FOREVER)
+        return _earliest(st, net, now, j, home)
     if rule == LEAST:
         best = home
         for s in range(net.word[SITES]):
@@ -92,51 +102,103 @@ def choose(st: State, net: Net, now: int, j: int) -> int:
         best = _emptier(st, net, j, home, _draw(net))
         return _emptier(st, net, j, best, _draw(net))
     if rule == TIDE:
-        s = where_now(st, net, now, j, -1)
-        if s >= 0:
-            return s
-        planned = planned_at(st, home, j)
-        here = begins_there(st, net, home, now, j, planned, FOREVER)
-        limit = here - max(int(net.num[REHOME_S]), int((here - now) * net.num[REHOME_SHARE]))
-        if here == FOREVER:
-            limit = FOREVER
-        if limit > now:
-            return _earliest(st, net, now, j, home, limit)
+        s = best_place(st, net, now, j, home, True)
+        if s < 0:
+            s = best_place(st, net, now, j, home, False)
+        return s if s >= 0 else home
     return home
 
 
-def _earliest(st: State, net: Net, now: int, j: int, home: int, limit: int) -> int:
-    """Where the job starts first, and before `limit`; home if nowhere does, or as soon there, else of equal ones the first. The site
-    with least work left is looked at before the others: they need not be run ahead further than that."""
-    best, sites, by_start = home, int(net.word[SITES]), net.word[RULE] == EARLIEST
-    if limit == FOREVER and begins_now(st, home, now, j, planned_at(st, home, j)):
+def best_place(st: State, net: Net, now: int, j: int, home: int, in_time: bool) -> int:
+    """The site with the best score of those that keep the job's deadline; not in_time: where it ends first. Of equal ones home, else the
+    first; -1 for none."""
+    best, lowest, guess = -1, math.inf, lowest_load(st, net, j, home)
+    if begins_now(st, home, now, j, planned_at(st, home, j)):
+        guess = -1
+    for i in range(-2, int(net.word[SITES])):
+        s = guess if i == -2 else home if i == -1 else i  # good scores first, so that others need not be run ahead so far
+        if s < 0 or (i >= 0 and (s == home or s == guess)) or not (s == home or is_open(net, s)):  # noqa: SIM109 - compiled source
+            continue
+        if not within(st.job, job_at(st, j) + NEED, st.mem, site_at(st, s) + ROOM + st.mem[KINDS], st.mem[KINDS]):
+            continue
+        at = score_at(st, net, now, j, home, s, lowest, best != home, in_time)
+        if at < lowest or (at == lowest and at < math.inf and (s == home or (best != home and s < best))):
+            best, lowest = s, at
+    return best
+
+
+def score_at(st: State, net: Net, now: int, j: int, home: int, s: int, lowest: float, equal: bool, in_time: bool) -> float:
+    """The score of a new job at site s, infinite where that is above `lowest`, or (not `equal`) no better, or too late; not in_time: when it has ended."""
+    second, risk, late = net.num[SECOND], net.num[RISK], delay(net, j, home, s)
+    planned, estimate = planned_at(st, s, j), int(st.job[job_at(st, j) + ESTIMATE])
+    ready = without_wait(st, net, j, s, planned) + second * late
+    if in_time and ready >= lowest and (ready > lowest or not equal):
+        return math.inf  # before any wait
+    forecast, p50, p90 = 0.0, 0.0, 0.0
+    if not begins_now(st, s, now, j, planned):
+        limit = FOREVER
+        if in_time and second > 0.0 and lowest < math.inf:
+            most = at_most(net.num, table_at(net, s), (lowest - ready) / second)
+            if most < FOREVER - now - 2:
+                limit = now + max(0, int(most)) + 2
+        forecast = float(begins_there(st, net, s, now, j, planned, limit) - now)
+        if forecast + now >= limit:
+            return math.inf
+        p50 = median(net.num, table_at(net, s), forecast)
+        p90 = longest(net.num, table_at(net, s), forecast)
+    end = now + late + (p90 + estimate if net.word[SURE] != 0 else p50 + planned)
+    if not in_time:
+        return end
+    if end > due(net, j):
+        return math.inf
+    return float(ready + second * counted(p50, p90, risk))
+
+
+def without_wait(st: State, net: Net, j: int, s: int, planned: int) -> float:
+    """The score of job j at s without wait and staging. What its run may take longer than planned counts with the risk."""
+    row, second = job_at(st, j), net.num[SECOND]
+    asked = float(st.job[row + NEED])
+    sell, cost = net.num[int(net.num[PRICE]) + s] * asked, net.num[int(net.num[COST]) + s] * asked
+    a_second = pace(sell, cost, 1.0, 1.0, net.num[PRICE_WEIGHT], net.num[COST_WEIGHT], second)
+    return float(score(a_second, float(planned), net.num[RISK] * (st.job[row + ESTIMATE] - planned), second))
+
+
+def _earliest(st: State, net: Net, now: int, j: int, home: int) -> int:
+    """Where the job starts first; home if nowhere does, or as soon there, else of equal ones the first. The site with least work left
+    is looked at before the others: they need not be run ahead further than that."""
+    best, sites, limit = home, int(net.word[SITES]), FOREVER
+    if begins_now(st, home, now, j, planned_at(st, home, j)):
         return home
-    guess, least, left = -1, 0.0, int(net.num[LEFT])
+    guess = lowest_load(st, net, j, home)
+    if guess >= 0:
+        at = _begins_there(st, net, now, j, home, guess, limit)
+        if at < limit:
+            best, limit = guess, at
+    at = begins_there(st, net, home, now, j, planned_at(st, home, j), _after(limit))
+    if at <= limit:
+        best, limit = home, at
     for s in range(sites):
+        if s == home or s == guess or not is_open(net, s):  # noqa: SIM109 - compiled source
+            continue
+        until = _after(limit)
+        if best == home or s > best:
+            until = limit  # as early as that is not enough
+        at = _begins_there(st, net, now, j, home, s, until)
+        if at < limit or (at == limit and best != home and s < best):
+            best, limit = s, at
+    return best
+
+
+def lowest_load(st: State, net: Net, j: int, home: int) -> int:
+    """Of the open sites but home the one with least work left for its size, -1 for none."""
+    guess, least, left = -1, 0.0, int(net.num[LEFT])
+    for s in range(net.word[SITES]):
         if s != home and is_open(net, s):
             at = site_at(st, s) + ROOM + st.mem[KINDS]
             share = net.num[left + s] / max(st.mem[at], 1)
             if (guess < 0 or share < least) and within(st.job, job_at(st, j) + NEED, st.mem, at, st.mem[KINDS]):
                 guess, least = s, share
-    first_limit = limit
-    if guess >= 0:
-        at = _begins_there(st, net, now, j, home, guess, limit)
-        if at < limit:
-            best, limit = guess, at
-    if first_limit == FOREVER:
-        at = begins_there(st, net, home, now, j, planned_at(st, home, j), _after(limit))
-        if at <= limit:
-            best, limit = home, at
-    for s in range(sites):
-        if s == home or s == guess or not is_open(net, s):  # noqa: SIM109 - compiled source
-            continue
-        until = _after(limit)
-        if by_start and (best == home or s > best):
-            until = limit  # as early as that is not enough
-        at = _begins_there(st, net, now, j, home, s, until)
-        if at < limit or (at == limit and at < first_limit and best != home and s < best):
-            best, limit = s, at
-    return best
+    return guess
 
 
 def begins_there(st: State, net: Net, s: int, now: int, j: int, planned: int, limit: int) -> int:
@@ -151,6 +213,7 @@ def changed(net: Net, s: int) -> None:
     """Something arrived, started, ended or went at s: the outlook on it is out of date."""
     if s < net.word[SITES]:
         forget(net.kept, outlook_at(net, s))
+        net.word[net.word[GATES] + s * GATE + GATE_OLD] = 1
 
 
 def _after(limit: int) -> int:
@@ -159,7 +222,7 @@ def _after(limit: int) -> int:
 
 
 def _begins_there(st: State, net: Net, now: int, j: int, home: int, s: int, limit: int) -> int:
-    """When the job would start at s, its data brought there, at most `limit`; FOREVER where that is not worth what it costs more."""
+    """When the job would start at s, its data brought there, at most `limit`."""
     late = delay(net, j, home, s)
     if now + late >= limit:
         return limit
@@ -167,10 +230,6 @@ def _begins_there(st: State, net: Net, now: int, j: int, home: int, s: int, limi
     at = now
     if not begins_now(st, s, now, j, planned):
         at = begins_there(st, net, s, now, j, planned, limit - late)
-    if net.word[RULE] == TIDE and at + late < limit:
-        more = dearer(st, net, j, home, s, planned)
-        if more > 0.0 and (limit - at - late) * net.num[VALUE] <= more:
-            return FOREVER
     return min(at + late, limit)
 
 
@@ -192,52 +251,41 @@ def _draw(net: Net) -> int:
     return int(((net.word[DRAW] >> 8) * net.word[SITES]) >> 23)
 
 
-def where_now(st: State, net: Net, now: int, j: int, here: int) -> int:
-    """The site where the job can start now, behind all that wait there and in nobody's way; -1 for none. here: where it waits, -1 if
-    it is new. Of several the one that costs least more, then that has the least of what the job does not ask for, then that it
-    fills best; a new job stays at home rather than cost anything."""
-    home = home_of(net, j)
-    base = home if here < 0 else here
-    best, cost, spare, left = -1, 0.0, 0, 0
-    worth = -1.0  # of starting now, not known yet
-    for s in range(net.word[SITES]):
-        if s == here or (s != home and not is_open(net, s)):
-            continue
-        planned = planned_at(st, s, j)
-        if not begins_now(st, s, now, j, planned):
-            continue
-        late = delay(net, j, base, s)
-        more = dearer(st, net, j, base, s, planned) + late * net.num[VALUE]
-        if late > 0 or more > 0.0:
-            if worth < 0.0:
-                planned_here = planned_at(st, base, j)
-                if here < 0:
-                    then = begins_there(st, net, base, now, j, planned_here, FOREVER)
-                else:
-                    then = begins(st, base, now, j, planned_here, FOREVER, net.ahead)
-                worth = float(then - now)
-            if worth <= 2.0 * late or worth * net.num[VALUE] <= more:
-                continue
-        unasked, rest = _spare(st, j, s)
-        if best < 0 or more < cost or (more == cost and (unasked < spare or (unasked == spare and rest < left))):
-            best, cost, spare, left = s, more, unasked, rest
-    return best
+def tell(st: State, net: Net, now: int, j: int, s: int, late: int) -> None:
+    """Write down what is said of the wait of job j, which goes to s and is there in `late` seconds."""
+    at, planned, forecast = told_at(net, j), planned_at(st, s, j), 0.0
+    if not begins_now(st, s, now, j, planned):
+        forecast = float(begins_there(st, net, s, now, j, planned, FOREVER) - now)
+    net.num[at + SINCE], net.num[at + FORECAST] = float(now + late), forecast
+    net.num[at + CHANCE], net.num[at + MEDIAN], net.num[at + LONGEST] = 1.0, 0.0, 0.0
+    if forecast > 0.0:
+        table = table_at(net, s)
+        net.num[at + CHANCE] = soon(net.num, table, forecast)
+        net.num[at + MEDIAN] = median(net.num, table, forecast)
+        net.num[at + LONGEST] = longest(net.num, table, forecast)
 
 
-def _spare(st: State, j: int, s: int) -> tuple[int, int]:
-    """(how much the site has of kinds that the job does not ask for, as a number of kinds; what it would leave of the first kind)."""
-    kinds, at, need = st.mem[KINDS], site_at(st, s) + ROOM, job_at(st, j) + NEED
-    unasked = 0
-    for k in range(1, kinds):
-        if st.job[need + k] == 0 and st.mem[at + kinds + k] > 0:
-            unasked += 1
-    return unasked, int(st.mem[at] - st.job[need])
+def learn_of(net: Net, now: int, j: int, s: int, begun: bool) -> None:
+    """Job j begins at s, or goes elsewhere: what was said of its wait here is known to have held, or not."""
+    at, table = told_at(net, j), table_at(net, s)
+    forecast, waited = net.num[at + FORECAST], now - net.num[at + SINCE]
+    if forecast <= 0.0:
+        return
+    at_once = begun and waited <= SOON_S
+    if at_once or waited > SOON_S:
+        learn(net.num, table, SOON, forecast, at_once, net.num[at + CHANCE])
+    if not at_once and (begun or waited > net.num[at + MEDIAN]):
+        learn(net.num, table, P50, forecast, waited <= net.num[at + MEDIAN], 0.0)
+    if not at_once and (begun or waited > net.num[at + LONGEST]):
+        learn(net.num, table, P90, forecast, waited <= net.num[at + LONGEST], 0.0)
 
 
 def join(st: State, net: Net, now: int, j: int, s: int) -> None:
     """Job j goes to the queue of site s, at once or when its data is there."""
     origin = place_of(net, j)
     late = delay(net, j, home_of(net, j) if origin < 0 else origin, s)
+    if net.word[RULE] == TIDE:
+        tell(st, net, now, j, s, late)
     net.word[net.word[PLACE] + j] = s
     net.num[int(net.num[LEFT]) + s] += work_of(st, j)
     if late > 0:
@@ -260,6 +308,9 @@ def run_site(st: State, net: Net, s: int, now: int) -> int:
     """Start at s what may start; how many."""
     n = schedule(st, s, now)
     changed(net, s)
+    if net.word[RULE] == TIDE and s < net.word[SITES]:
+        for i in range(n):
+            learn_of(net, now, started(st, i), s, True)
     if net.word[FAIR] != 0:
         sites = int(net.word[SITES])
         for i in range(n):
@@ -271,77 +322,3 @@ def run_site(st: State, net: Net, s: int, now: int) -> int:
                 settle(st, net, j - int(net.word[JOBS]))
     net.word[net.word[AHEAD] + s] = next_event(st, s)
     return n
-
-
-def sweep(st: State, net: Net, now: int) -> int:
-    """Move waiting jobs to where they can start now, the one that waits longest first; how many were moved."""
-    moved = 0
-    while True:
-        again = False
-        n = _gather(st, net)
-        for i in range(n):
-            j = int(net.pick[i])
-            here = place_of(net, j)
-            s = where_now(st, net, now, j, here)
-            if s < 0 or not withdraw(st, here, j):
-                continue
-            net.num[int(net.num[LEFT]) + here] -= work_of(st, j)
-            join(st, net, now, j, s)
-            run_site(st, net, here, now)
-            moved += 1
-            again = True
-        if not again:
-            break
-    net.word[MOVES] += moved
-    return moved
-
-
-def _gather(st: State, net: Net) -> int:
-    """Collect the waiting jobs for which some site has room, those first that wait longest; how many."""
-    m, kinds, sites = st.mem, st.mem[KINDS], net.word[SITES]
-    n = 0
-    p = m[WAITERS]
-    row, blocks, slots, width = m[p + ROW], m[p + BLOCKS], m[p + SLOTS], m[p + WIDTH]
-    most = 0
-    for s in range(sites):
-        most = max(most, int(m[site_at(st, s) + ROOM]))
-    if most <= 0:
-        return 0
-    for s in range(sites):
-        if m[site_at(st, s) + WAITING] == 0:
-            continue
-        b = first(m, p, s)
-        while b >= 0:
-            for i in range(b * B, b * B + m[blocks + b * row + COUNT]):
-                a = slots + i * width
-                if m[a + width - kinds] <= most:
-                    net.pick[n] = m[a + JOB]
-                    n += 1
-            b = int(m[blocks + b * row + NEXT])
-    by_submit(st, net.pick, n)
-    return n
-
-
-def by_submit(st: State, pick: Words, n: int) -> None:
-    """Sort the first n jobs by submission, then number: a heap of the latest."""
-    for root in range(n // 2 - 1, -1, -1):
-        _sink(st, pick, root, n)
-    for end in range(n - 1, 0, -1):
-        pick[0], pick[end] = pick[end], pick[0]
-        _sink(st, pick, 0, end)
-
-
-def _sink(st: State, pick: Words, root: int, n: int) -> None:
-    while 2 * root + 1 < n:
-        child = 2 * root + 1
-        if child + 1 < n and _before(st, int(pick[child]), int(pick[child + 1])):
-            child += 1
-        if not _before(st, int(pick[root]), int(pick[child])):
-            return
-        pick[root], pick[child] = pick[child], pick[root]
-        root = child
-
-
-def _before(st: State, a: int, b: int) -> bool:
-    x, y = st.job[job_at(st, a) + SUBMIT], st.job[job_at(st, b) + SUBMIT]
-    return bool(x < y or (x == y and a < b))

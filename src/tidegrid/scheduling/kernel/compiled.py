@@ -107,7 +107,7 @@ def _copies(modules: Sequence[ModuleType]) -> dict[FunctionType, FunctionType]:
 
 def _types(modules: Sequence[ModuleType], types: Any, words: Any, numbers: Any) -> dict[str, Any]:
     """What the annotations of kernel source stand for; named tuples that its modules define among them."""
-    known: dict[str, Any] = {"int": types.int64, "float": types.float64, "bool": types.boolean, "Words": words, "Numbers": numbers}
+    known: dict[str, Any] = {"int": types.int64, "float": types.float64, "bool": types.boolean, "Words": words, "Numbers": numbers, "Figure": types.float64}
     for m in modules:
         for made in vars(m).values():
             if isinstance(made, type) and hasattr(made, "_fields") and made.__module__ == m.__name__:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 Words = Any  # int64[*], or a list of int
 Numbers = Any  # float64[*], or a list of float
+Figure = Any  # float64, or an array of them
 FOREVER = 1 << 60  # later than any time, small enough to add to
 
 # a job: when its wait began, the user's estimate, how long it will run (-1: not known, as live), its user (-1: not known); the rest is the

@@ -7,26 +7,40 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tidegrid.scheduling.kernel.layout import Numbers, Words
+from tidegrid.scheduling.kernel.chances import TABLE
+from tidegrid.scheduling.kernel.layout import FOREVER, Numbers, Words
 
 HOME_ONLY, EARLIEST, LEAST, TWO, TIDE = 0, 1, 2, 3, 4  # RULE
 
 # the first words of a broker: rule, sites, jobs, what fairness is kept by (0: none, 1: waits, 2: waits and slowdowns), state of the
-# draw, jobs moved while they waited, how many are on their way; where there begin: each job's site (-1: none yet) and home
-# (with a ledger also whether it has ended), when each site's next event is, who is on the way and when he arrives
-RULE, SITES, JOBS, FAIR, DRAW, MOVES, TRAVELLERS, PLACE, HOME, AHEAD, WAY, WORDS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
-
-# the first figures: what a second of waiting is worth, in the unit of the prices; how much earlier (s), and by which share of the wait
-# at home, a job must start elsewhere to wait there; of the ledger the margin and the time it was brought up to. Where there
-# begin: of each site, price (per unit of the first kind and second), work left, and the ledger's rows; delays (s) and seconds per
-# byte between sites, row by row; the bytes of each job (-1: no such rows)
-VALUE, REHOME_S, REHOME_SHARE, MARGIN, UPTO, PRICE, LEFT, LEDGER, DELAY, PER_BYTE, BYTES, FIGURES = (
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
+# draw, jobs moved while they waited, how many are on their way, when waiting jobs were last looked at, whether deadlines are kept at
+# p90; where there begin: each job's site (-1: none yet) and home (with a ledger also whether it has ended), when each site's next
+# event is, who is on the way and when he arrives, what each site has open to those that wait elsewhere
+RULE, SITES, JOBS, FAIR, DRAW, MOVES, TRAVELLERS, LOOKED, SURE, PLACE, HOME, AHEAD, WAY, GATES, WORDS = (
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
 )  # fmt: skip
+
+# the first figures: what a second of waiting is worth, in the unit of the prices, the share of a spread that counts, weights of price
+# and cost; how often waiting jobs are looked at (s); of the ledger the margin and the time it was brought up to. Where there
+# begin: of each site price and cost (per unit of the first kind and second), work left, the table of what forward runs were worth,
+# the ledger's rows; what was told of each job; the rules of moving; delays (s) and seconds per byte between sites, row by row; of
+# each job its deadline and its bytes (-1: no such rows)
+SECOND, RISK, PRICE_WEIGHT, COST_WEIGHT, EVERY, MARGIN, UPTO = 0, 1, 2, 3, 4, 5, 6
+PRICE, COST, LEFT, TABLES, LEDGER, TOLD, MOVING, DELAY, PER_BYTE, DEADLINE, BYTES, FIGURES = (
+    7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18,
+)  # fmt: skip
+
+# what was told of a job where it was sent: when its wait there began, what the forward run gave, the chance to start at once, p90; how
+# often it was moved
+SINCE, FORECAST, CHANCE, MEDIAN, LONGEST, MOVED, TOLD_ROW = 0, 1, 2, 3, 4, 5, 6
 
 # a row of the ledger, one a site: what its own jobs have waited less than alone, and would have waited alone (s, all jobs together);
 # the same in bounded slowdown; how many wait now, and would wait alone; the loan (s)
 CREDIT, ALONE, CREDIT_SLOW, ALONE_SLOW, NOW_HERE, NOW_ALONE, LOAN_ROW, LEDGER_ROW = 0, 1, 2, 3, 4, 5, 6, 7
+
+# what a site has open: room of the first kind, by when one must end that takes more than what is left over, what that is, whether it takes guests;
+# whether the site has changed since
+GATE_ROOM, GATE_UNTIL, GATE_EXTRA, GATE_OPEN, GATE_OLD, GATE = 0, 1, 2, 3, 4, 5
 
 KEPT_JOBS, KEPT_ROW, KEPT = 0, 1, 2  # the first words of `kept`
 
@@ -70,3 +84,18 @@ def delay(net: Net, j: int, a: int, b: int) -> int:
 def ledger_at(net: Net, s: int) -> int:
     """Where the ledger's row of site s begins in net.num."""
     return int(net.num[LEDGER]) + s * LEDGER_ROW
+
+
+def table_at(net: Net, s: int) -> int:
+    """Where the table of what forward runs were worth at site s begins in net.num."""
+    return int(net.num[TABLES]) + s * TABLE
+
+
+def told_at(net: Net, j: int) -> int:
+    """Where the row of what was told of job j begins in net.num."""
+    return int(net.num[TOLD]) + j * TOLD_ROW
+
+
+def due(net: Net, j: int) -> float:
+    """The deadline of job j, FOREVER for none."""
+    return float(net.num[int(net.num[DEADLINE]) + j]) if net.num[DEADLINE] >= 0 else float(FOREVER)
