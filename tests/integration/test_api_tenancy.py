@@ -199,6 +199,7 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("POST", "/porting/{item}/move"): [_post("/porting/port-0000000000001/move", 403, {"state": "porting"})],
     ("GET", "/accuracy"): [_get("/accuracy", 200), _get("/accuracy", 200, app="script")],
     ("GET", "/network"): [_get("/network", 403)],
+    ("GET", "/network/fairness"): [_get("/network/fairness", 403)],
     ("PUT", "/network"): [
         Case(403, lambda s, h: h.put("/network", content="network: x\n")),
         Case(403, lambda s, h: h.put("/network", params={"dry_run": "true"}, content="network: x\n")),

@@ -5,6 +5,8 @@
       tide: {title: The operator}
     sites:
       east: {provider: tide, region: cn-east, time_zone: Asia/Shanghai, position: {lat: 31.2, lon: 121.5}}
+      south: {provider: tide, region: cn-south, time_zone: Asia/Shanghai,
+              home_of: [acme], fair: wait}   # acme's jobs wait no longer than with this site alone; or slowdown; see `fairness`
     clusters:
       east-a:
         site: east

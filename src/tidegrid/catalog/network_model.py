@@ -21,7 +21,8 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """latitude, longitude: degrees."""
+    """latitude, longitude: degrees; home_of: organisations whose home it is; fair: what these may not lose by the network: their
+    waits, their waits and slowdowns, or "": nothing is promised."""
 
     name: str
     provider: str
@@ -29,6 +30,8 @@ class Site:
     time_zone: str
     latitude: float | None = None
     longitude: float | None = None
+    home_of: tuple[str, ...] = ()
+    fair: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +181,15 @@ def to_json(network: Network) -> dict[str, Any]:
         "name": network.name,
         "currency": network.currency,
         "providers": by_name(network.providers),
-        "sites": by_name(network.sites),
+        "sites": [_with_home(s) for s in by_name(network.sites)],
         "clusters": clusters,
         "accounts": by_name(network.accounts, "org"),
     }
+
+
+def _with_home(site: dict[str, Any]) -> dict[str, Any]:
+    """Only what says something: networks of before there were homes keep their hash."""
+    return {k: v for k, v in site.items() if k not in ("home_of", "fair") or v}
 
 
 def from_json(body: Mapping[str, Any]) -> Network:
@@ -190,7 +198,7 @@ def from_json(body: Mapping[str, Any]) -> Network:
         name=body["name"],
         currency=body["currency"],
         providers=tuple(Provider(**p) for p in body["providers"]),
-        sites=tuple(Site(**s) for s in body["sites"]),
+        sites=tuple(Site(**{**s, "home_of": tuple(s.get("home_of", ()))}) for s in body["sites"]),
         clusters=tuple(_cluster(c) for c in body["clusters"]),
         accounts=tuple(Account(**{**a, "projects": tuple(a["projects"])}) for a in body["accounts"]),
         licences=tuple(Licence(**x) for x in body.get("licences", ())),

@@ -170,8 +170,12 @@ class Reader:
             latitude = position.get("lat", lambda v: _degrees(v, 90))
             longitude = position.get("lon", lambda v: _degrees(v, 180))
             position.done()
+        homes = tuple(t.get("home_of", _names, ()))
+        fair = t.get("fair", _one_of(("wait", "slowdown")), "") or ""
+        if fair and not homes:
+            self.bad((*t.path, "fair"), "is promised to nobody: name organisations in `home_of`")
         t.done()
-        return Site(name, provider, region, zone or "UTC", latitude, longitude)
+        return Site(name, provider, region, zone or "UTC", latitude, longitude, homes, fair)
 
     def reference(self, t: Table, key: str, name: str, known: set[str]) -> None:
         if name and name not in known:

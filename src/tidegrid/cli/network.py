@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="The network file.", no_args_is_help=True, rich_markup_mode=None)
     group.command("apply")(apply)
     group.command("show")(show_network)
+    group.command("fairness")(fairness)
     app.add_typer(group, name="network")
     group = typer.Typer(help="Clusters in operation.", no_args_is_help=True, rich_markup_mode=None)
     group.command("list")(cluster_list)
@@ -66,6 +67,27 @@ def show_network(json: Json = False) -> None:
         from tidegrid.cli import show
 
         show.tree(found)
+
+
+def fairness(json: Json = False) -> None:
+    """Show which sites take guests, and what their own users gained by the network (operators)."""
+    with context.connected() as tide:
+        found = tide.fairness()
+    if json:
+        context.emit({"items": found})
+        return
+    from tidegrid.cli import show
+
+    if not found:
+        context.note("no site promises its own users anything: `home_of` and `fair` of a site in the network file do")
+        return
+    show.table(
+        ["SITE", "HOME OF", "MAY NOT LOSE", "JOBS", "WAITED", "ALONE", "GAINED", "GUESTS"],
+        [[f["site"], ", ".join(f["home_of"]), "waits" if f["fair"] == "wait" else "waits and slowdowns", f["jobs"],
+          *(show.seconds(f[k]) if f[k] >= 0 else "-" + show.seconds(-f[k]) for k in ("waited_s", "alone_s", "gained_s")),
+          "taken" if f["takes_guests"] else "not now"] for f in found],
+        right=["JOBS", "WAITED", "ALONE", "GAINED"],
+    )  # fmt: skip
 
 
 def cluster_list(json: Json = False) -> None:

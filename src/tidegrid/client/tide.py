@@ -152,6 +152,10 @@ class Tide(Files, Uploads, BatchScripts, Operations, Software):
     def network(self) -> View:
         return self._view("GET", "/network")
 
+    def fairness(self) -> list[View]:
+        """Sites that promise their own users that they lose nothing by the network, and which of them take guests now."""
+        return self._items("/network/fairness")
+
     def apply_network(self, text: str, *, dry_run: bool = False) -> View:
         return self._view("PUT", "/network", params={"dry_run": str(dry_run).lower()}, content=text.encode(),
                           headers={"Content-Type": "application/yaml"})  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 
 from tidegrid.catalog.document import Application
 from tidegrid.catalog.network_model import Network, Partition, from_json, price_rows
-from tidegrid.control import access, locality, views
+from tidegrid.control import access, guests, locality, views
 from tidegrid.control.contact import Contact
 from tidegrid.control.context import Context
 from tidegrid.control.failover import FAILURES_TO_BREAK
@@ -31,7 +31,7 @@ from tidegrid.scheduling.health import Condition, shown
 from tidegrid.scheduling.placement import Decision, Refusal, Request
 from tidegrid.scheduling.runtime import Prediction
 from tidegrid.scheduling.snapshot import Health, PartitionRow, Snapshot, need_of
-from tidegrid.store import attempts, clusters, leases, networks, porting
+from tidegrid.store import attempts, clusters, leases, networks, orgs, porting
 from tidegrid.store import health as healths
 
 Row = Mapping[Any, Any]
@@ -59,10 +59,12 @@ class Picture:
         self._loaded = False
         self.software = Programs(ctx)
         self._waits: tuple[int, dict[str, Any]] = (-WAITS_S * SECOND, {})
+        self._guests: guests.Guests | None = None
+        self._orgs: dict[int, str] = {}
 
     def forget(self) -> None:
         """The network document has changed."""
-        self._loaded = False
+        self._loaded, self._guests = False, None
 
     async def network(self) -> Network | None:
         if not self._loaded:
@@ -85,6 +87,21 @@ class Picture:
         ]
         places, table = await self.software.now(network)
         return Snapshot.build(self.ctx.now() // SECOND, rows, places, table, await self._wait_tables())
+
+    async def guests(self) -> guests.Guests:
+        """Which sites take guests; looked at again after `guests.LOOK_S`."""
+        if self._guests is None or self.ctx.now() - self._guests.at >= guests.LOOK_S * SECOND:
+            self._guests = await guests.look(self.ctx, await self.network())
+        return self._guests
+
+    async def _unwelcome(self, org_id: int) -> tuple[str, ...]:
+        """Clusters that take no job of this organisation now."""
+        found = await self.guests()
+        if not found.sites:
+            return ()
+        if org_id not in self._orgs:
+            self._orgs = await self.ctx.store.read(orgs.names)
+        return found.unwelcome(self._orgs.get(org_id, ""))
 
     async def _wait_tables(self) -> dict[str, Any]:
         """What forecasts of waits were worth, by partition; looked at again after WAITS_S."""
@@ -166,11 +183,13 @@ class Picture:
         """What placement needs of parts that wait; their run times are for the partitions of the snapshot."""
         runs = await self.runtimes.predict([(s, r["org_id"]) for r, s in zip(rows, specs, strict=True)], snapshot)
         may = await access.access(self.ctx, await self.network())
+        shut = {org: await self._unwelcome(org) for org in {r["org_id"] for r in rows}}
         lies = await self._lies([(r["org_id"], s) for r, s in zip(rows, specs, strict=True)])
         asked = [
             dataclasses.replace(
                 self._request(r["id"], s, len(expand(r["tasks"])), p, tuple(r["excluded"].split())),
                 closed=may.closed(r["org_id"], r["project_id"]),
+                unwelcome=shut[r["org_id"]],
                 input_bytes=data.bytes,
                 already=data.at,
             )
@@ -292,6 +311,7 @@ class Picture:
         request = dataclasses.replace(
             self._request(0, wanted.spec, len(wanted.tasks), runs),
             closed=may.closed(org_id, wanted.spec.project),
+            unwelcome=await self._unwelcome(org_id),
         )
         data = (await self._lies([(org_id, wanted.spec)]))[0]
         request = dataclasses.replace(request, input_bytes=data.bytes, already=data.at)

@@ -323,6 +323,10 @@ class Platform(Applications, Settlement, SiteAccounts, Sites, Installed, Porting
         view = await network_file.show(self.ctx)
         return {**view, "applied_at": views.when(view["applied_at"])}
 
+    async def network_fairness(self, actor: Actor) -> list[View]:
+        """Sites that promise their own users something, how these have done, and whether they take guests now."""
+        return (await self.picture.guests()).view()
+
     async def clusters(self, actor: Actor) -> list[View]:
         return await self.picture.cluster_views(operator=actor.is_operator)
 

@@ -112,7 +112,7 @@ class Relocator:
         plain = await self.picture.requests(rows, specs, snapshot)
         here = [
             dataclasses.replace(
-                q, excluded=(), licences=(), deadline_s=None, constraints=dataclasses.replace(q.constraints, any_of=(w.place,), ordered=())
+                q, excluded=(), unwelcome=(), licences=(), deadline_s=None, constraints=dataclasses.replace(q.constraints, any_of=(w.place,), ordered=())
             )
             for q, (_, w) in zip(plain, asked, strict=True)
         ]

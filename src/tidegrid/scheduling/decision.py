@@ -40,6 +40,7 @@ class Refusal(StrEnum):
     NOT_LINKED = "not_linked"
     NO_LICENCE = "no_licence"
     NO_ACCOUNT = "no_account"
+    GUESTS = "guests"
     NO_PRICE = "no_price"
     LICENCE = "licence"
     BALANCE = "balance"
@@ -64,6 +65,7 @@ TEXTS: Mapping[Refusal, str] = {
     Refusal.NOT_LINKED: "have no interconnect between their nodes",
     Refusal.NO_LICENCE: "have not so many licences for it",
     Refusal.NO_ACCOUNT: "have no account there that is bound to you",
+    Refusal.GUESTS: "take no guests now: their own users have waited longer than they would have alone",
     Refusal.NO_PRICE: "have no price",
     Refusal.LICENCE: "have no licence free for it now",
     Refusal.BALANCE: "cost more, at full wall time, than the balance covers",

@@ -45,6 +45,8 @@ class Asks(Protocol):
     @property
     def closed(self) -> tuple[str, ...]: ...
     @property
+    def unwelcome(self) -> tuple[str, ...]: ...
+    @property
     def trial(self) -> bool: ...
     @property
     def linked(self) -> bool: ...
@@ -69,14 +71,14 @@ class Feasibility:
         ]  # fmt: skip
         self._state = _union(len(s.partitions), state)
         self._limit = np.where(s.max_wall_s > 0, s.max_wall_s, np.iinfo(np.int64).max)
-        self._where: dict[tuple[Constraints, tuple[str, ...], str, tuple[str, ...]], Masks] = {}
+        self._where: dict[tuple[Constraints, tuple[str, ...], tuple[str, ...], tuple[str, ...]], Masks] = {}
         self._software: dict[tuple[str, bool, bool, tuple[tuple[str, int], ...]], Masks] = {}
         self._fit: dict[tuple[tuple[int, ...], str, int], Masks] = {}
         self._long: dict[int, Masks] = {}
         self._verdict: dict[tuple[object, ...], Verdict] = {}
 
     def of(self, r: Asks) -> Verdict:
-        where_key, fit_key = (r.constraints, r.excluded, r.app, r.closed), (r.need, r.gpu_type, r.nodes)
+        where_key, fit_key = (r.constraints, r.excluded, r.closed, r.unwelcome), (r.need, r.gpu_type, r.nodes)
         software_key = (r.app, r.trial, r.linked, r.licences)
         key = (where_key, fit_key, software_key, r.wall_s)
         known = self._verdict.get(key)
@@ -84,7 +86,7 @@ class Feasibility:
             return known
         where = self._where.get(where_key)
         if where is None:
-            where = self._where[where_key] = self._judge_where(r.constraints, r.excluded, r.app, r.closed)
+            where = self._where[where_key] = self._judge_where(*where_key)
         fit = self._fit.get(fit_key)
         if fit is None:
             fit = self._fit[fit_key] = self._judge_fit(r.need, r.gpu_type, r.nodes)
@@ -105,7 +107,7 @@ class Feasibility:
         )
         return verdict
 
-    def _judge_where(self, c: Constraints, excluded: Sequence[str], app: str, closed: Sequence[str]) -> Masks:
+    def _judge_where(self, c: Constraints, excluded: Sequence[str], closed: Sequence[str], unwelcome: Sequence[str]) -> Masks:
         s, found = self.snapshot, []
         if c.arch:
             found.append((Refusal.ARCH, ~np.array([a in c.arch for a in s.archs], np.bool_)[s.arch]))
@@ -120,6 +122,8 @@ class Feasibility:
             found.append((Refusal.EXCLUDED, self._named((*c.exclude, *excluded))))
         if closed:
             found.append((Refusal.NO_ACCOUNT, self._named(closed)))
+        if unwelcome:
+            found.append((Refusal.GUESTS, self._named(unwelcome)))
         return _union(len(s.partitions), found)
 
     def _judge_software(self, r: Asks) -> Masks:

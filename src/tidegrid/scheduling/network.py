@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegrid.scheduling.fairness import LOAN_S, MARGIN
 from tidegrid.scheduling.kernel import chances, net, outlook
 from tidegrid.scheduling.moving import Rules
 from tidegrid.scheduling.objective import PRESETS, Objective
@@ -37,8 +38,8 @@ class NetworkPolicy:
     moving: Rules = field(default_factory=Rules)
     every: int = 60
     fair: Fairness = "none"
-    margin: float = 0.05
-    loan_s: float = 600.0
+    margin: float = MARGIN
+    loan_s: float = LOAN_S
 
 
 POLICIES: Mapping[str, NetworkPolicy] = {

@@ -29,6 +29,7 @@ class Request:
     need: one task's over all its nodes, in the order of the snapshot's kinds (`snapshot.need_of`); nodes: on how many it is spread
     evenly; exclusive: these nodes whole, all their cores and GPUs; tasks: how many of them; wall_s: limit in
     seconds; excluded: clusters or partitions that refused it; closed: clusters where its customer has no account;
+    unwelcome: clusters that take no guests now;
     runs: predicted run time of one task at each partition of the snapshot; where it is None, run_p50_s, run_p90_s: at speed 1,
     and where they are None too, `runtime.predict` without history; input_bytes: of its inputs; already:
     (cluster, bytes of them that lie there); balance: micro-yuan available, None for not asked; budget:
@@ -45,6 +46,7 @@ class Request:
     constraints: Constraints = field(default_factory=Constraints)
     excluded: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
+    unwelcome: tuple[str, ...] = ()
     run_p50_s: float | None = None
     run_p90_s: float | None = None
     runs: Prediction | None = None

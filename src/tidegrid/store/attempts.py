@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from tidegrid.domain.attempt import Attempt, Execution, Reason, State, Witness
 from tidegrid.store.schema import attempts, decisions, executions, jobs, parts
+from tidegrid.store.schema import orgs as tenants
 from tidegrid.store.scope import Scope
 from tidegrid.store.statements import change
 
@@ -368,3 +369,21 @@ def live_counts(conn: Connection) -> dict[str, int]:
     """Live attempts by cluster."""
     query = select(attempts.c.cluster, func.count()).where(attempts.c.state != "ENDED").group_by(attempts.c.cluster)
     return {cluster: int(n) for cluster, n in conn.execute(query)}
+
+
+def own_runs(conn: Connection, orgs: Sequence[str], *, since: int, limit: int) -> list[Row]:
+    """The tasks of these organisations' attempts since then (µs), latest attempts first, each with what it asked for and its executions one by one:
+    what a site's own users waited, wherever they ran. One that was not begun has no execution; open: its job may still begin it."""
+    query = (
+        select(
+            attempts.c.part_id, attempts.c.tasks, attempts.c.created_at, attempts.c.cores, attempts.c.memory_mib, attempts.c.gpus, attempts.c.wall_s,
+            jobs.c.open, executions.c.task, executions.c.started_at, executions.c.ended_at,
+        )
+        .join(tenants, tenants.c.id == attempts.c.org_id)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .outerjoin(executions, and_(executions.c.attempt_id == attempts.c.id, not_(executions.c.gave_up)))
+        .where(tenants.c.name.in_(orgs), attempts.c.created_at >= since)
+        .order_by(attempts.c.id.desc())
+        .limit(limit)
+    )  # fmt: skip
+    return list(conn.execute(query).mappings())

@@ -15,6 +15,11 @@ from tidegrid.store.scope import Scope
 Row = Mapping[Any, Any]
 
 
+def names(conn: Connection) -> dict[int, str]:
+    """Of all organisations, by id."""
+    return {int(r.id): str(r.name) for r in conn.execute(select(orgs.c.id, orgs.c.name))}
+
+
 def create_org(conn: Connection, *, id: int, name: str, at: int) -> None:
     """Conflict org.exists where the name is taken."""
     if not upsert.added(conn, orgs, {"id": id, "name": name, "created_at": at}):

@@ -237,3 +237,15 @@ def test_a_file_that_says_nothing_of_licences_has_the_hash_it_always_had() -> No
 )
 def test_what_is_wrong_with_licences_is_said(text: str, said: str) -> None:
     assert said in str(problems(GOOD + text)[0]["message"])
+
+
+def test_a_site_says_whose_home_it_is_and_what_these_may_not_lose() -> None:
+    text = GOOD.replace("lon: 121.5}}", "lon: 121.5}, home_of: [acme, lab], fair: slowdown}")
+    net = network.parse(text)
+    assert (net.sites[0].home_of, net.sites[0].fair) == (("acme", "lab"), "slowdown")
+    again = network.from_json(network.to_json(net))
+    assert again.sites == net.sites and again.hash == net.hash
+    assert "home_of" not in network.to_json(network.parse(GOOD))["sites"][0]
+    (nobody,) = problems(text.replace("home_of: [acme, lab], ", ""))
+    assert nobody["path"] == "sites.east.fair" and "home_of" in str(nobody["message"]) and nobody["line"] == 6
+    assert problems(text.replace("fair: slowdown", "fair: very"))

@@ -30,17 +30,24 @@ from tidegrid.scheduling.kernel.net import (
     ledger_at,
 )
 
+SLOW_LOAN = 100.0  # seconds of waiting that are lent, for each of bounded slowdown
+
+
+def gains(credit: float, alone: float, margin: float, loan: float) -> bool:
+    """Whether what was gained is more than a margin of what would have been waited alone, or what is lacking within the loan."""
+    return credit - margin * alone + loan > 0.0
+
 
 def is_open(net: Net, s: int) -> bool:
     """Whether the site takes guests: its own users have so far waited less than they would have alone."""
     if net.word[FAIR] == 0:
         return True
     at = ledger_at(net, s)
-    if net.num[at + CREDIT] - net.num[MARGIN] * net.num[at + ALONE] + net.num[at + LOAN_ROW] <= 0.0:
+    if not gains(net.num[at + CREDIT], net.num[at + ALONE], net.num[MARGIN], net.num[at + LOAN_ROW]):
         return False
     if net.word[FAIR] == 1:
         return True
-    return bool(net.num[at + CREDIT_SLOW] - net.num[MARGIN] * net.num[at + ALONE_SLOW] + net.num[at + LOAN_ROW] / 100.0 > 0.0)
+    return gains(net.num[at + CREDIT_SLOW], net.num[at + ALONE_SLOW], net.num[MARGIN], net.num[at + LOAN_ROW] / SLOW_LOAN)
 
 
 def bring_up(net: Net, now: int) -> None:

@@ -22,6 +22,12 @@ async def show(platform: Network, actor: ReadsNetwork) -> Any:
     return await platform.network_show(actor)
 
 
+@router.get("/network/fairness", response_model=views.FairnessList)
+async def fairness(platform: Network, actor: ReadsNetwork) -> Any:
+    """Sites that promise their own users that they lose nothing by the network: how these have done, and which take guests now."""
+    return {"items": await platform.network_fairness(actor)}
+
+
 @router.put("/network", response_model=views.NetworkChange, openapi_extra=_YAML)
 async def apply(
     request: Request,
