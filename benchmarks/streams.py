@@ -58,6 +58,7 @@ from tidegrid.domain.money import MICRO
 from tidegrid.launch import home as homes
 from tidegrid.launch.serve import Options, network_of
 from tidegrid.scheduling import placement
+from tidegrid.scheduling.moving import Rules
 from tidegrid.scheduling.objective import PRESETS
 from tidegrid.scheduling.placement import Request
 from tidegrid.scheduling.snapshot import Snapshot
@@ -69,7 +70,7 @@ PERIOD_US = 20_000
 SEED = 100
 SCALE = 6.0  # of the work of a job, and of the time between two
 # The platform's rules for moving what waits, where a second stands for ten minutes.
-MOVING = {"every": 0.1, "settle": 0.2, "late_floor": 0.1, "better_floor": 0.5, "gain": 0.1}
+MOVING = {"every": 0.1, **{name: getattr(Rules(), name) / 600 for name in ("settle", "late_floor", "better_floor", "gain")}}
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # Student's t for the interval of so many repeats
 NO_SHA = "OPENSSL_ia32cap=:~0x20000000"
 

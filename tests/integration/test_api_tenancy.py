@@ -80,7 +80,7 @@ def _make(world: World) -> Stage:
         stage.token = made["id"]
         assert http.get(f"/jobs/{stage.job}/outputs/result.txt").content == OUTPUT
     stage.secrets = [stage.job, stage.waiting, stage.attempt, stage.token, made["token"], "acme-name-44", "acme-held-45",
-                     "acme-label-46", "carol-of-acme", "acme-log-5e2b", "9c1d", '"acme"', '"org":"acme"']  # fmt: skip
+                     "acme-label-46", "carol-of-acme", "acme-log-5e2b", "result 9c1d", '"acme"', '"org":"acme"']  # fmt: skip
     end = time.monotonic() + 30
     while (picture := stage.picture()) != stage.before:  # until the job is billed and nothing more happens
         assert time.monotonic() < end

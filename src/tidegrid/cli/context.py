@@ -78,3 +78,17 @@ def emit(value: Any) -> None:
 def note(text: str) -> None:
     """A remark for people, on standard error."""
     sys.stderr.write(text + "\n")
+
+
+@contextmanager
+def noted_after(seconds: float, text: str) -> Iterator[None]:
+    """A note where what is done takes longer than that."""
+    import threading
+
+    timer = threading.Timer(seconds, note, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

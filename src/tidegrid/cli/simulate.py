@@ -39,14 +39,16 @@ def simulate(
     With --network one object for the network, its sites each with the figures of their own jobs alone and in the network."""
     from tidegrid.cli import context, show
     from tidegrid.domain.errors import InvalidInput
-    from tidegrid.lab import replaying, simulating
+    from tidegrid.lab import networking, replaying, simulating
 
     how = replaying.policy(policy, knowing=clairvoyant)
     given = processors or []
     if len(given) > len(log):
         raise InvalidInput("simulate.processors", f"--processors is given {len(given)} times for {len(log)} logs", hint="give it once a log, in their order")
     windows = [_window(text) for text in window or ()]
-    if replaying.compiled() is None:
+    with context.noted_after(3.0, "compiling the simulator: once, under a minute; the machine code is kept beside the program"):
+        compiled = networking.load() if network else replaying.compiled() is not None
+    if not compiled:
         context.note("numba is not installed: the same policy runs as plain Python, much slower; pip install 'tidegrid[lab]'")
     if network:
         if window:

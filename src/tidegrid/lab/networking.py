@@ -78,7 +78,7 @@ def simulate(paths: Sequence[Path], queue: Policy, broker: policies.NetworkPolic
     much of the way to the pooled machine is closed, and a list of sites, each with its own jobs' figures alone and in the network."""
     began = time.perf_counter()
     jobs, sites = read(paths, queue, processors=processors, kill=kill, repair=repair, days=days, terms=terms)
-    fast = _fast()
+    fast = load()
     mark = time.perf_counter()
     run = network.simulate(jobs, sites, broker, seed=seed, fast=fast)
     kernel = time.perf_counter() - mark
@@ -131,7 +131,8 @@ def _name(path: Path, taken: Sequence[str]) -> str:
     return name if name not in taken else f"{name}#{len(taken) + 1}"
 
 
-def _fast() -> bool:
+def load() -> bool:
+    """The kernel of networks, compiled; False where numba is not installed: then the same source runs as it is."""
     try:
         network.load()
     except ImportError:

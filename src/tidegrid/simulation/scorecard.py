@@ -76,9 +76,11 @@ def gap_closed(jobs: NetworkJobs, home: NetworkRun, run: NetworkRun, pooled: Net
     drawn = _draws(jobs.submit, seed, RESAMPLES)
     sums = [_sums(waits(jobs, r).astype(np.float64), jobs.submit) for r in (home, run, pooled)]
     h, x, p = (drawn @ s for s in sums)
-    low, high = np.percentile((h - x) / np.where(h == p, np.nan, h - p), INTERVAL)
     h0, x0, p0 = (float(s.sum()) for s in sums)
-    return {"value": (h0 - x0) / (h0 - p0) if h0 != p0 else 1.0, "low": float(low), "high": float(high)}
+    if h0 == p0 or (h == p).all():
+        return {"value": 1.0, "low": 1.0, "high": 1.0}  # there is no gap
+    low, high = np.nanpercentile((h - x) / np.where(h == p, np.nan, h - p), INTERVAL)
+    return {"value": (h0 - x0) / (h0 - p0), "low": float(low), "high": float(high)}
 
 
 def waits(jobs: NetworkJobs, run: NetworkRun) -> Ints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -85,6 +86,13 @@ def test_what_is_no_time(text: str) -> None:
 def test_beginnings(text: str, utc: int) -> None:
     """It is 2023-11-15 06:13:20 in China."""
     assert values.moment(text, 1_700_000_000, 8 * 3600) == utc
+
+
+def test_a_deadline_and_a_beginning_are_told_as_unix_times() -> None:
+    found = translate("#!/bin/sh\n#SBATCH --deadline=2023-11-16T08:00:30 --begin=now+1hour -t 5\ntrue\n", KNOWN)
+    local = replace(KNOWN, now_s=1_700_000_000, offset_s=8 * 3600)
+    assert translate("#!/bin/sh\n#SBATCH --deadline=2023-11-16T08:00:30 -t 5\ntrue\n", local).deadline_s == 1_700_092_830
+    assert found.deadline_s and not found.body.get("deadline")
 
 
 def test_words_are_split_as_sbatch_does() -> None:

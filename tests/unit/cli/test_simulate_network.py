@@ -17,7 +17,7 @@ from tidegrid.simulation.traces.trace import build
 
 @pytest.fixture
 def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setattr(networking, "_fast", lambda: False)
+    monkeypatch.setattr(networking, "load", lambda: False)
     names = []
     for seed, (name, size, load) in enumerate((("busy", 16, 1.2), ("idle", 16, 0.3))):
         rng = np.random.default_rng(seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,3 +67,13 @@ def test_every_problem_is_shown_with_its_line(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.splitlines() == [
         "error: 2 problems  [network.invalid]", "  - line 3: clusters.a: is no name", "  - line 9: is twice", "hint: mend them",
     ]  # fmt: skip
+
+
+def test_points_to_come_are_moments_or_spans_from_now() -> None:
+    assert values.ahead("") is None and values.yuan(" ") is None
+    assert values.ahead("2026-12-01T08:00Z") == datetime(2026, 12, 1, 8, tzinfo=UTC).astimezone().isoformat()
+    in_six_hours = datetime.fromisoformat(str(values.ahead("6h")))
+    assert timedelta(0) <= in_six_hours - datetime.now(UTC) - timedelta(hours=5, minutes=59) <= timedelta(minutes=1)
+    with pytest.raises(InvalidInput, match="6h for in six hours"):
+        values.ahead("soon")
+    assert values.yuan("12.5") == "12.50"

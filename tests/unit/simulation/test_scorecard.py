@@ -49,3 +49,4 @@ def test_the_gap_is_closed_half_way_and_all_the_way() -> None:
     home, half, best = (ran([0, 100 - k, 200 - k], [0, 1, 1]) for k in (0, 50, 100))
     assert gap_closed(JOBS, home, half, best)["value"] == 0.5
     assert gap_closed(JOBS, home, best, best)["value"] == 1.0
+    assert gap_closed(JOBS, home, half, home) == {"value": 1.0, "low": 1.0, "high": 1.0}, "no gap, and no NaN"
