@@ -69,16 +69,15 @@ async def look(ctx: Context, network: Network | None) -> Guests:
 def own(rows: Sequence[Row]) -> Own:
     """A job's task as it waited and ran, from rows of `attempts.own_runs`: since its first attempt, from its first start to its last end."""
     tasks: dict[tuple[int, int], dict[str, Any]] = {}
+    seen: set[int] = set()
     for r in rows:
-        told = [r["task"]] if r["task"] is not None else expand(r["tasks"])
-        for task in told:
-            one = tasks.setdefault((r["part_id"], task), {
-                "submit": r["created_at"], "start": None, "end": 0, "row": r,
-            })  # fmt: skip
+        for task in {*([r["task"]] if r["task"] is not None else ()), *(expand(r["tasks"]) if r["id"] not in seen else ())}:
+            one = tasks.setdefault((r["part_id"], task), {"submit": r["created_at"], "start": None, "end": 0, "row": r})
             one["submit"] = min(one["submit"], r["created_at"])
-            if r["task"] is not None and r["started_at"] is not None:
+            if task == r["task"] and r["started_at"] is not None:
                 one["start"] = min(one["start"] or r["started_at"], r["started_at"])
                 one["end"] = None if r["ended_at"] is None or one["end"] is None else max(one["end"], r["ended_at"])
+        seen.add(r["id"])
     kept = [t for t in tasks.values() if t["start"] is not None or t["row"]["open"]]
 
     def seconds(name: str) -> Any:

@@ -373,10 +373,11 @@ def live_counts(conn: Connection) -> dict[str, int]:
 
 def own_runs(conn: Connection, orgs: Sequence[str], *, since: int, limit: int) -> list[Row]:
     """The tasks of these organisations' attempts since then (µs), latest attempts first, each with what it asked for and its executions one by one:
-    what a site's own users waited, wherever they ran. One that was not begun has no execution; open: its job may still begin it."""
+    what a site's own users waited, wherever they ran. An attempt of which nothing was begun has one row, without a task; open: its job may still
+    begin what waits."""
     query = (
         select(
-            attempts.c.part_id, attempts.c.tasks, attempts.c.created_at, attempts.c.cores, attempts.c.memory_mib, attempts.c.gpus, attempts.c.wall_s,
+            attempts.c.id, attempts.c.part_id, attempts.c.tasks, attempts.c.created_at, attempts.c.cores, attempts.c.memory_mib, attempts.c.gpus, attempts.c.wall_s,
             jobs.c.open, executions.c.task, executions.c.started_at, executions.c.ended_at,
         )
         .join(tenants, tenants.c.id == attempts.c.org_id)
