@@ -193,7 +193,7 @@ def plain(
                 end = (wait + slow if o.sure else wait * WAIT_P50_SHARE + run * waves) + staging
                 if r.balance is not None and hold > r.balance:
                     bad.append("balance")
-                if r.budget is not None and hold > r.budget:
+                if r.budget is not None and math.floor(per_s * r.wall_s + 0.5) * r.tasks > r.budget:
                     bad.append("budget")
                 tardy = limit is not None and end > limit - s.epoch_s
                 if tardy:

@@ -199,7 +199,14 @@ def test_a_destroyed_cluster_leaves_the_others_alone(private_slurm: Testbed, tmp
 # The way down.
 
 
+def listed() -> list[list[str]]:
+    """(pid, parent, state, command) of every process."""
+    processes = subprocess.run(["ps", "-eo", "pid,ppid,stat,args"], capture_output=True, text=True, check=True).stdout
+    return [line.split(None, 3) for line in processes.splitlines()[1:]]
+
+
 def test_down_leaves_nothing(place: Path, tmp_path: Path) -> None:
+    before = {int(pid) for pid, parent, _, _ in listed() if int(parent) == os.getpid()}  # of other tests in this process
     bed = testbed.up(place)
     # One job in the foreground, one that has left its session behind, one over ssh.
     for cluster, script in (("alpha", "sleep 601"), ("beta", "setsid setsid sleep 602 & sleep 0.2"), ("gamma", "srun sleep 603")):
@@ -214,11 +221,11 @@ def test_down_leaves_nothing(place: Path, tmp_path: Path) -> None:
     bed.down()
     session.wait(30)
     assert traces(place) == []
-    processes = subprocess.run(["ps", "-eo", "ppid,stat,args"], capture_output=True, text=True, check=True).stdout
-    for parent, state, command in (line.split(None, 2) for line in processes.splitlines()[1:]):
+    for pid, parent, state, command in listed():
         own = [f"{how}sleep {n}" for how in ("", "setsid ") for n in (601, 602, 603, 604)]  # other tests sleep too
         assert not command.startswith(tuple(own))
-        assert not (int(parent) == os.getpid() and state.startswith("Z")), f"{command} is not buried"
+        buried = int(parent) != os.getpid() or not state.startswith("Z") or int(pid) in before
+        assert buried, f"{command} is not buried"
 
 
 def test_a_shell_that_talks_to_a_cluster_survives_its_end(place: Path) -> None:

@@ -65,13 +65,16 @@ def ahead(text: str) -> str | None:
         return None
     try:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone().isoformat()
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         later = duration(text)
     except InvalidInput:
         raise InvalidInput("time.malformed", f"{text!r} is no time", hint="write 2026-12-01, 2026-12-01T08:00, or 6h for in six hours") from None
-    return (datetime.now(UTC) + timedelta(seconds=later)).isoformat()
+    try:
+        return (datetime.now(UTC) + timedelta(seconds=later)).isoformat()
+    except OverflowError:
+        raise InvalidInput("time.malformed", f"{text!r} is beyond every calendar", hint="write 6h for in six hours") from None
 
 
 def yuan(text: str) -> str | None:

@@ -66,19 +66,23 @@ async def look(ctx: Context, network: Network | None) -> Guests:
     return Guests(now, tuple(out))
 
 
-def own(rows: Sequence[Row]) -> Own:
-    """A job's task as it waited and ran, from rows of `attempts.own_runs`: since its first attempt, from its first start to its last end."""
+def own(rows: Sequence[Row], most: int = LATEST) -> Own:
+    """A job's task as it waited and ran, from rows of `attempts.own_runs`: since its first attempt, from its first start to its last end;
+    so many tasks at most, the latest."""
     tasks: dict[tuple[int, int], dict[str, Any]] = {}
     seen: set[int] = set()
     for r in rows:
+        if len(tasks) >= most:
+            break
         for task in {*([r["task"]] if r["task"] is not None else ()), *(expand(r["tasks"]) if r["id"] not in seen else ())}:
-            one = tasks.setdefault((r["part_id"], task), {"submit": r["created_at"], "start": None, "end": 0, "row": r})
+            one = tasks.setdefault((r["job_id"], task), {"submit": r["created_at"], "start": None, "end": 0, "open": False, "row": r})
+            one["open"] = one["open"] or (r["open"] and not r["done"])
             one["submit"] = min(one["submit"], r["created_at"])
             if task == r["task"] and r["started_at"] is not None:
                 one["start"] = min(one["start"] or r["started_at"], r["started_at"])
                 one["end"] = None if r["ended_at"] is None or one["end"] is None else max(one["end"], r["ended_at"])
         seen.add(r["id"])
-    kept = [t for t in tasks.values() if t["start"] is not None or t["row"]["open"]]
+    kept = [t for t in tasks.values() if t["start"] is not None or t["open"]]
 
     def seconds(name: str) -> Any:
         return np.array([t[name] // SECOND if t[name] else -1 for t in kept], np.int64)

@@ -143,7 +143,10 @@ def _moment(body: Body, name: str) -> int:
     """µs UTC; 0 where it is not given."""
     if not body.get(name):
         return 0
-    return (datetime.fromisoformat(str(body[name]).replace("Z", "+00:00")) - _EPOCH) // timedelta(microseconds=1)
+    try:
+        return (datetime.fromisoformat(str(body[name]).replace("Z", "+00:00")) - _EPOCH) // timedelta(microseconds=1)
+    except (ValueError, OverflowError):
+        raise InvalidInput("time.malformed", f"{name}: {body[name]!r} is no time that can come", hint="write 2026-12-01T08:00:00+08:00") from None
 
 
 def _every(body: Body, application: Application) -> int:

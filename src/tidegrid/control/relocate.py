@@ -35,7 +35,7 @@ from tidegrid.scheduling.health import Condition, Sign, shown
 from tidegrid.scheduling.moving import Cause, Choice, Move, Waiting, look
 from tidegrid.scheduling.objective import lookup
 from tidegrid.scheduling.record import Asked
-from tidegrid.scheduling.snapshot import Snapshot
+from tidegrid.scheduling.snapshot import Ints, Snapshot
 from tidegrid.store import attempts, clusters, decisions, jobs
 from tidegrid.store import health as healths
 
@@ -62,6 +62,7 @@ class Relocator:
         states, unwell = await self.ctx.store.read(
             lambda c: ({r["name"]: r for r in clusters.all(c)}, healths.conditions(c))
         )
+        left = snapshot.free.copy()
         for name, contact in list(self.contacts.items()):
             if not contact.answered or contact.silent or contact.failures or name not in self.ctx.connectors:
                 continue
@@ -70,7 +71,7 @@ class Relocator:
             held = self.ctx.held.get(cluster_role(name))
             if held is None:
                 continue
-            found = await self._look(name, contact, snapshot, drained, unwell)
+            found = await self._look(name, contact, snapshot, drained, unwell, left)
             with acting(held):
                 for row, move in found[: self.ctx.settings.moving.at_once]:
                     await self._try(name, row, move)
@@ -79,7 +80,7 @@ class Relocator:
     # load -> decide ---------------------------------------------------------------------------------------------------
 
     async def _look(
-        self, cluster: str, contact: Contact, snapshot: Snapshot, drained: bool, unwell: Mapping[healths.Place, Condition]
+        self, cluster: str, contact: Contact, snapshot: Snapshot, drained: bool, unwell: Mapping[healths.Place, Condition], left: Ints,
     ) -> list[tuple[Row, Move]]:
         ctx = self.ctx
         after = self._behind.get(cluster, 0)
@@ -98,9 +99,9 @@ class Relocator:
                 (row, Waiting(f"{cluster}/{row['partition']}", waited, None, row["moved"], False, condition, code, says,
                               loop_now - since))
             )  # fmt: skip
-        return await self._judge(asked, snapshot) if asked else []
+        return await self._judge(asked, snapshot, left) if asked else []
 
-    async def _judge(self, asked: Sequence[tuple[Row, Waiting]], snapshot: Snapshot) -> list[tuple[Row, Move]]:
+    async def _judge(self, asked: Sequence[tuple[Row, Waiting]], snapshot: Snapshot, left: Ints) -> list[tuple[Row, Move]]:
         ctx, rows = self.ctx, [row for row, _ in asked]
         been, bodies = await ctx.store.read(
             lambda c: (
@@ -128,9 +129,9 @@ class Relocator:
             w = dataclasses.replace(
                 w, predicted=_predicted(bodies.get(row["decision_id"])), fixed=spec.movable is False
             )
-            elsewhere = [*b.candidates[b.chosen :], *b.candidates[: b.chosen]] if b.chosen is not None else []
+            elsewhere = [] if b.best is None else [b.best, *(c for c in b.candidates if c is not b.best)]
             choices.append(Choice(w, a.best, elsewhere, lookup(spec.objective, None), q.tasks, math.inf if q.deadline_s is None else q.deadline_s - snapshot.epoch_s))
-        moves = look(choices, snapshot.free, ctx.settings.moving)
+        moves = look(choices, left, ctx.settings.moving)
         out = [(row, move) for (row, _), move in zip(asked, moves, strict=True) if move is not None]
         if out:
 
@@ -192,7 +193,7 @@ class Relocator:
         place, partition = f"{cluster}/{row['partition']}", row["partition"]
         part = jobs.part(conn, row["part_id"], lock=True)
         if part is not None and move.cause not in (Cause.DRAINED, Cause.FAILING):
-            excluded = " ".join(sorted({*part["excluded"].split(), place}))
+            excluded = " ".join(sorted({*part["excluded"].split(), place, *move.passes}))
             refusals = part["refusals"] + (move.cause is Cause.STUCK)
             jobs.update_part(conn, part["id"], excluded=excluded, refusals=refusals)
         if move.refused in _SIGNS:

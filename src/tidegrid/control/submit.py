@@ -45,7 +45,7 @@ from tidegrid.store import attempts, decisions, events, jobs, licences
 from tidegrid.store.scope import Scope
 
 log = structlog.get_logger(__name__)
-_AWAY = (Refusal.UNHEALTHY, Refusal.DRAINED, Refusal.FAILING, Refusal.LICENCE)
+_AWAY = (Refusal.UNHEALTHY, Refusal.DRAINED, Refusal.FAILING, Refusal.LICENCE, Refusal.GUESTS)
 OLD_LOAD_S = 5.0
 LOAD_LOOKS = 30  # a second and a half
 STAGED = 4  # times as many may be staged at once as submitted: what is staged together takes one command at the site

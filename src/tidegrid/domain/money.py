@@ -52,7 +52,7 @@ def parse_decimal(text: object, unit: int, what: str) -> int:
         if isinstance(text, bool):
             raise InvalidOperation
         value = Decimal(str(text)) * unit
-    except InvalidOperation:
+    except ArithmeticError:  # no decimal, or beyond what decimals hold
         raise InvalidInput("money.malformed", f"{what}: {text!r} is not a decimal number") from None
     if not value.is_finite() or value != value.to_integral_value() or abs(value) >= 1 << 62:
         raise InvalidInput("money.malformed", f"{what}: {text!r} is too fine or too large", hint=f"steps of 1/{unit}")

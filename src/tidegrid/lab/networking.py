@@ -20,6 +20,7 @@ from tidegrid.simulation.network import NetworkJobs, NetworkRun, Site
 from tidegrid.simulation.traces.trace import Trace, convention_k
 
 DAY = 86_400
+MOST_SLACK = 1_000_000  # times an estimate
 
 
 def policy(name: str) -> policies.NetworkPolicy:
@@ -49,8 +50,8 @@ def read(paths: Sequence[Path], queue: Policy, *, processors: Sequence[int] = ()
             raise InvalidInput("simulate.terms", f"--{what} is given {len(given)} times for {len(paths)} logs", hint="give it once a log, in their order")
         if any(not 0 <= value < math.inf for value in given):
             raise InvalidInput("simulate.terms", f"a {what} of {min(given)} yuan cannot be", hint="give yuan a core-hour, 0 or more")
-    if terms.slack is not None and not 1 <= terms.slack < math.inf:
-        raise InvalidInput("simulate.terms", f"--slack {terms.slack} leaves no time to run", hint="give 1 or more, as 4")
+    if terms.slack is not None and not 1 <= terms.slack <= MOST_SLACK:
+        raise InvalidInput("simulate.terms", f"--slack {terms.slack} is no deadline", hint=f"give 1 to {MOST_SLACK:,}, as 4")
     parts: list[tuple[Any, ...]] = []
     sites: list[Site] = []
     users = 0
@@ -91,7 +92,7 @@ def simulate(paths: Sequence[Path], queue: Policy, broker: policies.NetworkPolic
     whole = digest.figures(digest.Schedule(jobs.submit, run.start, jobs.run, jobs.need, sum(int(s.capacity[0]) for s in sites)))
     return {
         "processors": sum(int(s.capacity[0]) for s in sites), **whole, "scorecard": {k: v for k, v in card.items() if k != "sites"},
-        "alone": _few(alone), "pooled": _few(pooled), "foreseen": _few(foreseen), "gap_closed": scorecard.gap_closed(jobs, home, run, one, seed=seed),
+        "alone": _few(alone), "pooled": _without_money(_few(pooled)), "foreseen": _few(foreseen), "gap_closed": scorecard.gap_closed(jobs, home, run, one, seed=seed),
         "worse_than_alone": both["worse_than_alone"],
         "sites": [
             {"log": str(path), "site": s.name, "processors": int(s.capacity[0]), "jobs": here["jobs"], "guests": here["guests"],
@@ -120,6 +121,11 @@ def _few(card: dict[str, Any]) -> dict[str, float]:
     means = {name: card[name]["value"] for name in ("mean_wait", "mean_bounded_slowdown")}
     rest = ("p95_wait", "p95_bounded_slowdown", "max_wait", "cost", "operator_cost", "deadlines")
     return {**means, **{name: card[name] for name in rest if name in card}}
+
+
+def _without_money(card: dict[str, float]) -> dict[str, float]:
+    """One pooled machine is nobody's: it has no price."""
+    return {k: v for k, v in card.items() if k not in ("cost", "operator_cost")}
 
 
 def _numbered(k: Trace, first: int) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tidegrid.scheduling.decision import Candidate
@@ -81,12 +81,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """why: for people; figures: what it rests on; refused: the site's code where it counts as a refusal."""
+    """why: for people; figures: what it rests on; refused: the site's code where it counts as a refusal; passes: places with a better
+    score, where it would only wait again: they are no more gone to than the one it leaves."""
 
     cause: Cause
     why: str
     figures: Mapping[str, float | str]
     refused: str = ""
+    passes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +104,17 @@ class Choice:
     due: float = math.inf
 
 
-def look(choices: Sequence[Choice], free: Ints, rules: Rules = Rules()) -> list[Move | None]:
-    """One look at waiting jobs, in their order. free int64[P,K]: what is free at the partitions that candidates point into; what one
-    that moves will take is gone for the later ones, so that they do not rush to one place."""
-    left, out = free.copy(), []
+def look(choices: Sequence[Choice], left: Ints, rules: Rules = Rules()) -> list[Move | None]:
+    """One look at waiting jobs, in their order. left int64[P,K]: what is free at the partitions that candidates point into; what one
+    that moves will take is taken from it, so that the later ones do not rush to one place."""
+    out: list[Move | None] = []
     for c in choices:
-        room = next((e for e in c.elsewhere if e.wait_ahead == 0 and (left[e.index] >= e.need).all()), None)
+        at = next((i for i, e in enumerate(c.elsewhere) if e.wait_ahead == 0 and (left[e.index] >= e.need).all()), None)
+        room = None if at is None else c.elsewhere[at]
         move = verdict(c.waiting, c.here, c.elsewhere[0] if c.elsewhere else None, room, c.objective, rules, c.due)
         if move is not None and room is not None and move.cause in GAINS:
             left[room.index] -= [n * c.tasks for n in room.need]
+            move = replace(move, passes=tuple(e.name for e in c.elsewhere[:at]))
         out.append(move)
     return out
 
@@ -149,6 +153,11 @@ def _second(objective: Objective) -> float:
     return objective.time * _YUAN_HOUR
 
 
+def _run(c: Candidate, objective: Objective) -> float:
+    """The run time that a deadline is held against, s."""
+    return c.run_p90 if objective.sure else c.run_p50
+
+
 def _without_wait(here: Candidate, objective: Objective) -> float:
     """The score without what its wait adds to it."""
     doubt = here.terms.get("factor", 1.0)
@@ -160,8 +169,8 @@ def _gain(w: Waiting, here: Candidate, room: Candidate, objective: Objective, ru
     time_there = room.staging_s + room.run_p50
     bare = _without_wait(here, objective)
     why = worth.moves(
-        w.waited, predicted, here.run_p50, bare, time_there, room.score, due, here.run_p90, room.staging_s + room.run_p90,
-        _second(objective), objective.risk, rules.words(), 0,
+        w.waited, predicted, here.run_p50, bare, time_there, room.score, due, _run(here, objective), room.staging_s + _run(room, objective),
+        objective.sure, _second(objective), objective.risk, rules.words(), 0,
     )  # fmt: skip
     if why == worth.STAY:
         return None
@@ -174,7 +183,7 @@ def _gain(w: Waiting, here: Candidate, room: Candidate, objective: Objective, ru
         figures["predicted_p90_s"] = round(w.predicted, 1)
     if why == worth.DEADLINE:
         figures["due_s"] = round(due, 1)
-        text = f"at {w.place} it may end {left + here.run_p90 - due:.0f} s after its deadline; {room.name} can start it now, and keeps it"
+        text = f"at {w.place} it may end {worth.until(left, objective.sure) + _run(here, objective) - due:.0f} s after its deadline; {room.name} can start it now, and keeps it"
         return Move(Cause.DEADLINE, text, figures)
     if why == worth.PATIENCE:
         spent = patience(here, room, objective)

@@ -99,8 +99,8 @@ class Batch:
         at_most = wall * r.tasks
         if asks_balance and r.balance is not None and dearest * at_most > r.balance:
             refused[Refusal.BALANCE] = sell * at_most > r.balance
-        if r.budget is not None and dearest * at_most > r.budget:
-            refused[Refusal.BUDGET] = sell * at_most > r.budget
+        if r.budget is not None and dearest * at_most > r.budget:  # as the hold is rounded, a task at a time
+            refused[Refusal.BUDGET] = np.floor(sell * wall + 0.5) * r.tasks > r.budget
         end: Floats | None = None
         if r.deadline_s is not None:
             ran = self._run(p90 if objective.sure else p50, wall, waves)

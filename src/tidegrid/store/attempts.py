@@ -377,14 +377,16 @@ def own_runs(conn: Connection, orgs: Sequence[str], *, since: int, limit: int) -
     begin what waits."""
     query = (
         select(
-            attempts.c.id, attempts.c.part_id, attempts.c.tasks, attempts.c.created_at, attempts.c.cores, attempts.c.memory_mib, attempts.c.gpus, attempts.c.wall_s,
+            attempts.c.id, attempts.c.job_id, parts.c.done, attempts.c.tasks, attempts.c.created_at, attempts.c.cores, attempts.c.memory_mib, attempts.c.gpus, attempts.c.wall_s,
             jobs.c.open, executions.c.task, executions.c.started_at, executions.c.ended_at,
         )
         .join(tenants, tenants.c.id == attempts.c.org_id)
         .join(jobs, jobs.c.id == attempts.c.job_id)
+        .join(parts, parts.c.id == attempts.c.part_id)
         .outerjoin(executions, and_(executions.c.attempt_id == attempts.c.id, not_(executions.c.gave_up)))
         .where(tenants.c.name.in_(orgs), attempts.c.created_at >= since)
         .order_by(attempts.c.id.desc())
         .limit(limit)
     )  # fmt: skip
-    return list(conn.execute(query).mappings())
+    rows: list[Row] = list(conn.execute(query).mappings())
+    return [r for r in rows if len(rows) < limit or r["id"] != rows[-1]["id"]]  # the last one may be cut in the middle

@@ -77,3 +77,8 @@ def test_points_to_come_are_moments_or_spans_from_now() -> None:
     with pytest.raises(InvalidInput, match="6h for in six hours"):
         values.ahead("soon")
     assert values.yuan("12.5") == "12.50"
+    for far in ("9999999d", "9999-12-31T23:59:59-20:00"):
+        with pytest.raises(InvalidInput):
+            values.ahead(far)
+    with pytest.raises(InvalidInput):
+        values.yuan("1e999999")

@@ -142,10 +142,14 @@ def test_in_one_look_those_that_go_do_not_rush_to_one_place() -> None:
     dear = replace(THERE, score=HERE.score * 3)
     stays, goes = Choice(WAITS, HERE, [dear], BALANCED), Choice(WAITS, HERE, [THERE], BALANCED)
     free = np.array([[0, 0, 0], [2000, 512, 0]])
-    found = look([stays, goes, goes, goes], free)
+    found = look([stays, goes, goes, goes], free.copy())
     assert [m is not None for m in found] == [False, True, True, False]
     spare = replace(THERE, index=0, cluster="west", score=THERE.score + 1)
     found = look([goes, goes, Choice(WAITS, HERE, [THERE, spare], BALANCED)], np.array([[1000, 256, 0], [2000, 512, 0]]))
     assert [m.figures["to"] for m in found if m] == ["east/cpu", "east/cpu", "west/cpu"]
+    assert [m.passes for m in found if m] == [(), (), ("east/cpu",)]
+    queue = replace(THERE, cluster="south", score=THERE.score - 1, wait_p50=5.0, wait_p90=9.0, wait_ahead=9.0)
+    (move,) = look([Choice(WAITS, HERE, [queue, THERE], BALANCED)], free.copy())
+    assert move is not None and move.figures["to"] == "east/cpu" and move.passes == ("south/cpu",), "else it would wait again, there"
     drained = Choice(Waiting("north/cpu", 1.0, condition=Condition.DRAINED), None, [THERE], BALANCED)
     assert all(look([drained] * 4, free)), "these are placed again whether or not there is room"

@@ -141,6 +141,15 @@ def test_where_no_place_keeps_its_deadline_a_job_goes_where_it_ends_first():
     assert dear.best.name == "same/cpu" and dear.refusals[Refusal.BUDGET] == 1, "a budget is kept all the same"
 
 
+def test_a_budget_of_just_the_price_is_enough_and_a_micro_yuan_less_is_not():
+    snapshot = network(row("a/cpu", sell=Rates(1 * FEN)))
+    for cores in (1, 3, 7):
+        for wall in (3600, 5400, 7201):
+            hold = offers(ask(cores=cores, wall=wall), snapshot)[0].hold
+            assert place(snapshot, cores=cores, wall=wall, budget=hold).best is not None, (cores, wall)
+            assert place(snapshot, cores=cores, wall=wall, budget=hold - 1).best is None
+
+
 def test_presets_choose_what_their_names_say():
     snapshot = network(
         row("slow/cpu", sell=Rates(4 * FEN), speed=0.5),

@@ -144,7 +144,7 @@ def test_waiting_jobs_go_to_the_same_places_or_stay(objective: str) -> None:
             a, b = (Asked((r,), alone=True).decide(w.snapshot)[0] for r in (stay, go))
             told = net.told_at(w.broker, j)
             waiting = Waiting(f"c{here}/p", now - w.broker.num[told + net.SINCE], w.told[j])
-            (move,) = look([Choice(waiting, a.best, b.candidates, PRESETS[objective], due=w.due[j])], w.snapshot.free, Rules())
+            (move,) = look([Choice(waiting, a.best, b.candidates, PRESETS[objective], due=w.due[j])], w.snapshot.free.copy(), Rules())
             live = -1 if move is None else int(str(move.figures["to"])[1])
             assert relocate.where_to(w.state, w.broker, now, j) == live, (seed, j)
             goes += live >= 0

@@ -117,12 +117,13 @@ def where_to(st: State, net: Net, now: int, j: int) -> int:
             best, lowest, kept = s, float(at), keeps
     if best < 0:
         return -1
-    planned, late, estimate = planned_at(st, here, j), delay(net, j, here, best), float(by_estimate)
+    planned, late, sure = planned_at(st, here, j), delay(net, j, here, best), net.word[SURE] != 0
+    longest_here, longest_there = (by_estimate, by_estimate) if sure else (planned, planned_at(st, best, j))
     if not kept:
         lowest = without_wait(st, net, j, best, planned_at(st, best, j)) + net.num[SECOND] * late
     why = moves(
         waited, net.num[told + LONGEST], float(planned), without_wait(st, net, j, here, planned), float(planned_at(st, best, j) + late), lowest,
-        due_in, estimate, estimate + late, net.num[SECOND], net.num[RISK], net.num, int(net.num[MOVING]),
+        due_in, float(longest_here), float(longest_there + late), sure, net.num[SECOND], net.num[RISK], net.num, int(net.num[MOVING]),
     )  # fmt: skip
     return best if why != STAY else -1
 

@@ -56,6 +56,11 @@ def patience(run_here: float, score_there: float, second: float) -> float:
     return more / second if second > 0.0 else math.copysign(math.inf, more)
 
 
+def until(left: float, sure: bool) -> float:
+    """What counts for a deadline of a wait of which `left` (p90) is left."""
+    return left if sure else WAIT_P50_SHARE * left
+
+
 def staying(score_here: float, left: float, second: float, risk: float) -> float:
     """The score of this place, without any wait `score_here`, with what is left to wait (p90, s)."""
     return float(score_here + second * counted(WAIT_P50_SHARE * left, left, risk))
@@ -63,14 +68,14 @@ def staying(score_here: float, left: float, second: float, risk: float) -> float
 
 def moves(
     waited: float, predicted: float, run_here: float, score_here: float, time_there: float, score_there: float, due: float,
-    longest_here: float, longest_there: float, second: float, risk: float, rules: Numbers, at: int,
+    longest_here: float, longest_there: float, sure: bool, second: float, risk: float, rules: Numbers, at: int,
 ) -> int:
     """Why a waiting job goes to the other place, or STAY. predicted: the p90 wait that was foretold here, below 0: not known;
     run_here: p50 of all tasks here (s); time_there: staging and run there (s); score_here: without any wait; score_there:
-    with it; due: seconds left until its deadline, infinite for none; longest_here: p90 of its run here; longest_there: staging and p90 of its run there;
-    rules: their words begin at `at`."""  # fmt: skip
+    with it; due: seconds left until its deadline, infinite for none; longest_here: its run here, longest_there: staging and its run there, of which it is
+    judged whether that is kept: p90 where it is to be `sure`, else p50; rules: their words begin at `at`."""  # fmt: skip
     left = left_to_wait(waited, predicted)
-    if left + longest_here > due >= longest_there:
+    if until(left, sure) + longest_here > due >= longest_there:
         return DEADLINE
     if waited < rules[at + SETTLE]:
         return STAY
