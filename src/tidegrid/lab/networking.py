@@ -92,7 +92,7 @@ def simulate(paths: Sequence[Path], queue: Policy, broker: policies.NetworkPolic
     whole = digest.figures(digest.Schedule(jobs.submit, run.start, jobs.run, jobs.need, sum(int(s.capacity[0]) for s in sites)))
     return {
         "processors": sum(int(s.capacity[0]) for s in sites), **whole, "scorecard": {k: v for k, v in card.items() if k != "sites"},
-        "alone": _few(alone), "pooled": _without_money(_few(pooled)), "foreseen": _few(foreseen), "gap_closed": scorecard.gap_closed(jobs, home, run, one, seed=seed),
+        "alone": _few(alone), "pooled": _few(pooled, money=False), "foreseen": _few(foreseen), "gap_closed": scorecard.gap_closed(jobs, home, run, one, seed=seed),
         "worse_than_alone": both["worse_than_alone"],
         "sites": [
             {"log": str(path), "site": s.name, "processors": int(s.capacity[0]), "jobs": here["jobs"], "guests": here["guests"],
@@ -117,15 +117,11 @@ def _use(jobs: NetworkJobs, run: NetworkRun, i: int, site: Site) -> float:
     return float((jobs.run * jobs.need)[there].sum(dtype=np.float64)) / (int(site.capacity[0]) * span) if span else 0.0
 
 
-def _few(card: dict[str, Any]) -> dict[str, float]:
+def _few(card: dict[str, Any], money: bool = True) -> dict[str, float]:
+    """money: not for the pooled machine, which is nobody's."""
     means = {name: card[name]["value"] for name in ("mean_wait", "mean_bounded_slowdown")}
-    rest = ("p95_wait", "p95_bounded_slowdown", "max_wait", "cost", "operator_cost", "deadlines")
+    rest = ("p95_wait", "p95_bounded_slowdown", "max_wait", "deadlines", *(("cost", "operator_cost") if money else ()))
     return {**means, **{name: card[name] for name in rest if name in card}}
-
-
-def _without_money(card: dict[str, float]) -> dict[str, float]:
-    """One pooled machine is nobody's: it has no price."""
-    return {k: v for k, v in card.items() if k not in ("cost", "operator_cost")}
 
 
 def _numbered(k: Trace, first: int) -> Any:

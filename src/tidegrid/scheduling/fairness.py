@@ -73,10 +73,11 @@ def standing(own: Own, capacity: Sequence[int], now: int, *, processors: float, 
     waited = np.where(start >= 0, np.minimum(start, now), now) - submit
     waited_alone = np.minimum(alone, now) - submit
     both = ended & (alone <= now)
-    slow, slow_alone = (_slowdowns(w[both], run[both]) for w in (start - submit, alone - submit))
+    slow, slow_alone = (slowdowns(w[both], run[both]) for w in (start - submit, alone - submit))
     return Standing(len(order), float(waited.sum()), float(waited_alone.sum()), float(slow.sum()), float(slow_alone.sum()), processors, by)
 
 
-def _slowdowns(wait: Ints, run: Ints) -> Floats:
+def slowdowns(wait: Ints, run: Ints) -> Floats:
+    """Bounded slowdowns: (wait + run) / max(run, SHORTEST_S), at least 1."""
     out: Floats = np.maximum(1.0, (wait + run) / np.maximum(run, SHORTEST_S))
     return out

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tidegrid.scheduling.fairness import slowdowns
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-SHORTEST_S = 10  # of the bounded slowdown
 # Where distributions are kept: finer towards the tail, which is where schedules differ.
 QUANTILES = np.concatenate((np.arange(0, 90), np.arange(90, 99, 0.25), np.arange(99, 100, 0.05), [99.99, 100])) / 100
 _BINS = 360
@@ -35,8 +36,7 @@ class Schedule:
     @property
     def slowdown(self) -> Floats:
         """Bounded: (wait + run) / max(run, 10 s), at least 1."""
-        out: Floats = np.maximum(1.0, (self.wait + self.run) / np.maximum(self.run, SHORTEST_S))
-        return out
+        return slowdowns(self.wait, self.run)
 
 
 def figures(s: Schedule) -> dict[str, float]:

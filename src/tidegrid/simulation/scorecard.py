@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegrid.scheduling import fairness
 from tidegrid.scheduling.kernel.layout import FOREVER
-from tidegrid.simulation.digest import SHORTEST_S
 from tidegrid.simulation.network import NetworkJobs, NetworkRun, Site
 
 Floats = NDArray[np.float64]
@@ -88,9 +88,8 @@ def waits(jobs: NetworkJobs, run: NetworkRun) -> Ints:
 
 
 def slowdowns(jobs: NetworkJobs, run: NetworkRun) -> Floats:
-    """Bounded: (wait + run) / max(run, 10 s), at least 1."""
-    out: Floats = np.maximum(1.0, (waits(jobs, run) + jobs.run) / np.maximum(jobs.run, SHORTEST_S))
-    return out
+    """Bounded ones of all jobs."""
+    return fairness.slowdowns(waits(jobs, run), jobs.run)
 
 
 def deadlines(jobs: NetworkJobs, run: NetworkRun) -> dict[str, float]:

@@ -29,7 +29,7 @@ from tidegrid.scheduling.kernel.layout import (
     job_at,
     policy_at,
     site_at,
-)  # fmt: skip
+)
 from tidegrid.scheduling.kernel.ledger import is_open
 from tidegrid.scheduling.kernel.lines import BLOCKS, COUNT, JOB, NEXT, ROW, SLOTS, WIDTH, B, first
 from tidegrid.scheduling.kernel.net import (
@@ -58,7 +58,7 @@ from tidegrid.scheduling.kernel.net import (
     home_of,
     place_of,
     told_at,
-)  # fmt: skip
+)
 from tidegrid.scheduling.kernel.orders import MOVING as IN_MOTION
 from tidegrid.scheduling.kernel.steps import withdraw
 from tidegrid.scheduling.kernel.worth import MOST_MOVES, SETTLE, STAY, moves
