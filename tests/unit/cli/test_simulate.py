@@ -59,7 +59,8 @@ def test_windows_begin_on_an_empty_machine_and_give_means(log, capsys):
     assert (found["windows"], found["jobs"], found["max_wait"]) == (2, 3, pytest.approx(20.0))  # 0, and 40 of job 3 behind job 2
 
 
-def test_a_table_for_people(log, capsys):
+def test_a_table_for_people(log, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # how long it took is a column, and its digits must not break a name
     assert run(["simulate", log]) == 0
     told = capsys.readouterr()
     assert "small.swf" in told.out and "mean bounded slowdown" in told.out
