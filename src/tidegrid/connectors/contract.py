@@ -102,7 +102,8 @@ class Record:
 class Observation:
     """One answer of the controller: complete, or not given at all. cursor: where accounting goes on; site_time_us: the
     site's clock when it answered; boot: changes when the controller lost its memory. all_told: every node has told the controller
-    what it runs since that began, so that what it does not list does not run; False where that is not known."""
+    what it runs since that began, so that what it does not list does not run; False where that is not known. loads_age_s: how long
+    before the answer the loads were asked for."""
 
     jobs: tuple[Listed, ...]
     records: tuple[Record, ...]
@@ -112,6 +113,7 @@ class Observation:
     site_time_us: int
     boot: str
     all_told: bool = False
+    loads_age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class Contact:
     written_at: int = 0
     hour: int = 0  # of the site's clock at the last answer: closed hours are journalled when it turns
     loads: tuple[NodeLoad, ...] = ()
+    loads_at: int = 0  # when they were asked for (µs): what was taken before that is in them
     sightings: Sightings = field(default_factory=Sightings)
     stuck: dict[int, tuple[str, str, float]] = field(default_factory=dict)  # attempt -> code, the site's word, since
     again: dict[str, int] = field(default_factory=dict)  # marks of another start -> since when they are held back

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sqlalchemy import Connection
 
 from tidegrid.catalog.document import Application
 from tidegrid.catalog.network_model import Network, Partition, from_json, price_rows
@@ -30,12 +32,14 @@ from tidegrid.scheduling import forecasts, labels, placement
 from tidegrid.scheduling.health import Condition, shown
 from tidegrid.scheduling.placement import Decision, Refusal, Request
 from tidegrid.scheduling.runtime import Prediction
-from tidegrid.scheduling.snapshot import Health, PartitionRow, Snapshot, need_of
+from tidegrid.scheduling.snapshot import Health, PartitionRow, Snapshot, need_of, with_sent
 from tidegrid.store import attempts, clusters, leases, networks, orgs, porting
 from tidegrid.store import health as healths
 
 Row = Mapping[Any, Any]
 WAITS_S = 60  # between two looks at how forecasts of waits came out
+LOAD_S = 300  # a load is no older where the cluster answers
+SENT = 2000  # tasks on their way to one place that are looked at
 WAITS = 400  # attempts that they are learned from
 Policy = Callable[[Sequence[Request], Snapshot], Sequence[Request]]
 
@@ -78,15 +82,31 @@ class Picture:
         network = await self.network()
         if network is None:
             return None
-        states, self._unwell, self._held = await self.ctx.store.read(
-            lambda c: ({r["name"]: r for r in clusters.all(c)}, healths.conditions(c), leases.running(c))
-        )
+        states, self._unwell, self._held, sent = await self.ctx.store.read(self._stored)
         prices = price_rows(network)
         rows = [
-            self._row(network, c.name, p, states.get(c.name), prices) for c in network.clusters for p in c.partitions
+            self._row(network, c.name, p, states.get(c.name), prices, sent.get((c.name, p.name), ())) for c in network.clusters for p in c.partitions
         ]
         places, table = await self.software.now(network)
         return Snapshot.build(self.ctx.now() // SECOND, rows, places, table, await self._wait_tables())
+
+    def _stored(self, conn: Connection) -> tuple[dict[str, Row], dict[healths.Place, Condition], frozenset[str], dict[healths.Place, list[Row]]]:
+        """The clusters' rows, conditions of places, leases that run, and by place what was sent there and its load does not show."""
+        states: dict[str, Row] = {r["name"]: r for r in clusters.all(conn)}
+        oldest = self.ctx.now() - LOAD_S * SECOND  # a cluster whose load is older takes nothing now
+        since = {name: max(self._loads_at(name, row), oldest) for name, row in states.items()}
+        sent: dict[healths.Place, list[Row]] = {}
+        for row in attempts.sent(conn, min(since.values(), default=oldest)):
+            if row["queued_at"] is None or row["queued_at"] >= since.get(row["cluster"], oldest):
+                sent.setdefault((row["cluster"], row["partition"]), []).append(row)
+        return states, healths.conditions(conn), leases.running(conn), sent
+
+    def _loads_at(self, cluster: str, state: Row) -> int:
+        """When the load that the picture goes by was asked for, µs."""
+        contact = self.contacts.get(cluster)
+        if contact is not None and contact.loads:
+            return contact.loads_at
+        return min((load["at"] for load in json.loads(state["loads"] or "[]")), default=0)
 
     async def guests(self) -> guests.Guests:
         """Which sites take guests; looked at again after `guests.LOOK_S`."""
@@ -111,7 +131,7 @@ class Picture:
         return self._waits[1]
 
     def _row(
-        self, network: Network, cluster: str, p: Partition, state: Row | None, prices: Mapping[str, Any]
+        self, network: Network, cluster: str, p: Partition, state: Row | None, prices: Mapping[str, Any], sent: Sequence[Row]
     ) -> PartitionRow:
         site = network.site_of(cluster)
         price = prices[f"{cluster}/{p.name}"]
@@ -126,7 +146,7 @@ class Picture:
             free = (load["cores"][1] * 1000, load["memory_mib"][1], load["gpus"][1])
             running = tuple((r[0], (r[1] * 1000, r[2], r[3])) for r in load["running"])
             waiting = tuple((r[0], (r[1] * 1000, r[2], r[3])) for r in load["waiting"])
-        return PartitionRow(
+        row = PartitionRow(
             cluster=cluster,
             partition=p.name,
             region=site.region if site else "",
@@ -143,6 +163,7 @@ class Picture:
             running=running,
             waiting=waiting,
         )
+        return with_sent(row, _tasks(sent)) if sent else row
 
     def _load(self, cluster: str, partition: str, state: Row | None) -> Mapping[str, Any] | None:
         contact = self.contacts.get(cluster)
@@ -440,6 +461,12 @@ def past_waits(rows: Sequence[Row], now: int) -> Iterator[forecasts.Said]:
             said["partition"], said["wait_ahead_s"], said["start_now"], said["wait_p50_s"], said["wait_p90_s"],
             max(0.0, ((now if end is None else end) - r["queued_at"]) / SECOND), end is not None,
         )  # fmt: skip
+
+
+def _tasks(sent: Sequence[Row]) -> Iterator[tuple[int, tuple[int, int, int]]]:
+    """(wall time, need) of each of their tasks, of the first SENT."""
+    each = ((a["wall_s"], (a["cores"] * 1000, a["memory_mib"], a["gpus"])) for a in sent for _ in expand(a["tasks"]))
+    return itertools.islice(each, SENT)
 
 
 def _rates(prices: Any) -> Rates | None:

@@ -100,7 +100,7 @@ class Reconciler:
         try:
             async with asyncio.timeout(ctx.settings.call):
                 seen = await self._meanwhile(self.connector.observe(cursor))
-                contact.asked = asked, now()
+                contact.asked, loads_at = (asked, now()), _loads_at(seen, ctx.now())
                 spool = await self.connector.files.spool()
         except (SiteUnsure, SiteRefused, TimeoutError, OSError) as e:
             contact.failures += 1
@@ -111,12 +111,12 @@ class Reconciler:
         given = list(contact.given)
         evidence = gather(seen, spool, given)
         early = await self._in_parts(seen, evidence, began) if contact.starting else Actions()
-        actions = await ctx.write(lambda c: self._commit(c, seen, spool, began, evidence, early.settled))
+        actions = await ctx.write(lambda c: self._commit(c, seen, spool, began, evidence, early.settled, loads_at))
         actions.add(early)
         del contact.given[: len(given)]
         contact.failures, contact.answered = 0, True
         contact.last_answer = asyncio.get_running_loop().time()
-        contact.loads, contact.old_marks = seen.loads, actions.over
+        contact.loads, contact.loads_at, contact.old_marks = seen.loads, loads_at, actions.over
         contact.stuck = _stuck(seen.jobs, contact)
         contact.starting = self._starting(seen)
         if contact.silent:
@@ -272,6 +272,7 @@ class Reconciler:
         began: int,
         told: Mapping[int, list[Evidence]],
         settled: Set[int],
+        loads_at: int,
     ) -> Actions:
         ctx, now = self.ctx, self.ctx.now()
         evidence = {i: evs for i, evs in told.items() if i not in settled}
@@ -312,7 +313,7 @@ class Reconciler:
         self._apply_ended(batch, live, evidence, listed, out)
         self._sweep(conn, live, spool, listed, out)
         refresh(conn, ctx, batch.touched, now)
-        self._cluster_row(conn, row, seen, now, out)
+        self._cluster_row(conn, row, seen, now, loads_at, out)
         return out
 
     def _commit_some(
@@ -493,7 +494,7 @@ class Reconciler:
             out.denied[stored.row["directory"]] = left.pop(stored.attempt.id)
         out.sweep += (file for files in left.values() for file in files)  # of attempts that were never sent
 
-    def _cluster_row(self, conn: Connection, row: clusters.Row, seen: Observation, now: int, out: Actions) -> None:
+    def _cluster_row(self, conn: Connection, row: clusters.Row, seen: Observation, now: int, loads_at: int, out: Actions) -> None:
         cols: dict[str, object] = {}
         if seen.cursor != row["cursor"]:
             cols["cursor"] = seen.cursor
@@ -510,7 +511,7 @@ class Reconciler:
             cols |= {"lease_seq": out.renew, "lease_expires_at": out.expires_at}
         if cols or now - self.contact.written_at >= SECOND:
             self.contact.written_at = now
-            loads = json.dumps([asdict(load) for load in seen.loads])
+            loads = json.dumps([{**asdict(load), "at": loads_at} for load in seen.loads])
             cols |= {
                 "last_answer_at": seen.site_time_us,
                 "skew_us": seen.site_time_us - now,
@@ -595,6 +596,11 @@ def _ended_unheard(a: Attempt, evs: Iterable[Evidence]) -> tuple[int, ...]:
     """Tasks that their site says have ended, not because we asked, and that nothing said began: no prologue's file either."""
     began = {e.task for e in evs if isinstance(e, (Marked, GaveUp, AppExited, Permitted))}
     return tuple(sorted({e.task for e in evs if isinstance(e, Ended) and unsettled(a, e)} - began))
+
+
+def _loads_at(seen: Observation, now: int) -> int:
+    """When the loads of an answer that has come now were asked for, µs."""
+    return now - int(seen.loads_age_s * SECOND)
 
 
 def _listed(seen: Observation) -> dict[int, Listed]:

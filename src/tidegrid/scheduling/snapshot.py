@@ -10,8 +10,8 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 from typing import Any
@@ -82,6 +82,19 @@ class PartitionRow:
     policy: str = "easy"
     running: Sequence[tuple[int, Sequence[int]]] = ()
     waiting: Sequence[tuple[int, Sequence[int]]] = ()
+
+
+def with_sent(row: PartitionRow, sent: Iterable[tuple[int, Sequence[int]]]) -> PartitionRow:
+    """With the jobs that were sent there and that its load does not show yet, rows (estimate, need) in the order in which they were: the first
+    ones hold what is free, as long as nobody waits; the others wait at the queue's tail."""
+    free, running, waiting = list(row.free), list(row.running), list(row.waiting)
+    for wall_s, need in sent:
+        if not waiting and all(f >= n for f, n in zip(free, need, strict=True)):
+            free = [f - n for f, n in zip(free, need, strict=True)]
+            running.append((wall_s, need))
+        else:
+            waiting.append((wall_s, need))
+    return replace(row, free=free, running=running, waiting=waiting)
 
 
 @dataclass(frozen=True, eq=False)

@@ -124,6 +124,19 @@ def waiting_on(conn: Connection, cluster: str, *, after: int, limit: int) -> lis
     return list(conn.execute(query).mappings())
 
 
+def sent(conn: Connection, since: int) -> list[Row]:
+    """What has been sent to a cluster and is not queued there yet, or only since then (µs), in the order in which it was placed."""
+    query = (
+        select(
+            attempts.c.cluster, attempts.c.partition, attempts.c.tasks, attempts.c.queued_at, attempts.c.wall_s, attempts.c.cores,
+            attempts.c.memory_mib, attempts.c.gpus,
+        )
+        .where(attempts.c.state != "ENDED", or_(attempts.c.state == "SUBMITTING", attempts.c.queued_at >= since))
+        .order_by(attempts.c.id)
+    )  # fmt: skip
+    return list(conn.execute(query).mappings())
+
+
 def places_of(conn: Connection, part_ids: Sequence[int]) -> dict[int, set[str]]:
     """Where attempts of the parts have been, as cluster/partition."""
     out: dict[int, set[str]] = {}

@@ -133,7 +133,7 @@ clusters = Table(  # what is known of a cluster in operation; what it is stands 
     _int("skew_us"),
     _int("lease_seq"),
     _int("lease_expires_at"),  # on the site's clock; committed before it is written
-    _text("loads"),  # JSON: last NodeLoad list
+    _text("loads"),  # JSON: last NodeLoad list, each with when it was asked for
     _int("loads_at", None),
     _text("steering"),  # JSON: whether and how its queue is put into order
 )

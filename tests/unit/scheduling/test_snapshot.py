@@ -13,7 +13,7 @@ from tidegrid.domain.errors import Broken, InvalidInput
 from tidegrid.rating.book import Supply
 from tidegrid.rating.rates import Rates
 from tidegrid.scheduling import software
-from tidegrid.scheduling.snapshot import Health, Snapshot
+from tidegrid.scheduling.snapshot import Health, PartitionRow, Snapshot, with_sent
 from tidegrid.scheduling.software import Standing
 
 
@@ -106,3 +106,18 @@ def test_one_more_verification_changes_the_revision():
         return Snapshot.build(0, [row("east/cpu")], {}, lambda names: software.table(names, apps))
 
     assert of(Standing.VERIFIED).revision != of(Standing.INSTALLED).revision
+
+
+def test_what_was_sent_and_is_not_shown_yet_holds_what_is_free_and_then_waits() -> None:
+    row = PartitionRow("a", "p", "r", "x86_64", capacity=(8000, 100, 0), free=(6000, 100, 0), largest=(8000, 100, 0), sell=None, cost=None)
+    seen = with_sent(row, [(60, (4000, 10, 0)), (90, (4000, 10, 0)), (30, (1000, 10, 0))])
+    assert list(seen.free) == [2000, 90, 0]
+    assert list(seen.running) == [(60, (4000, 10, 0))]
+    assert list(seen.waiting) == [(90, (4000, 10, 0)), (30, (1000, 10, 0))]  # the small one came later: it may pass, which is for the queue to say
+
+
+def test_behind_a_queue_what_was_sent_waits_though_it_would_fit() -> None:
+    row = PartitionRow("a", "p", "r", "x86_64", capacity=(8000, 100, 0), free=(6000, 100, 0), largest=(8000, 100, 0), sell=None, cost=None,
+                       waiting=[(60, (8000, 10, 0))])  # fmt: skip
+    seen = with_sent(row, [(30, (1000, 10, 0))])
+    assert list(seen.free) == [6000, 100, 0] and list(seen.waiting) == [(60, (8000, 10, 0)), (30, (1000, 10, 0))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ class EmbeddedConnector:
         self._numbers = itertools.count(1)
 
     async def observe(self, cursor: str) -> Observation:
+        asked = time.monotonic()
         answer = await self._ask({"op": "observe", "cursor": cursor})
         with _strictly():
             return Observation(
@@ -45,6 +47,7 @@ class EmbeddedConnector:
                 loads=tuple(_load(x) for x in answer["loads"]),
                 site_time_us=_int(answer["time"]),
                 boot=_text(answer["boot"]),
+                loads_age_s=time.monotonic() - asked,
             )
 
     async def submit(self, request: SubmitRequest) -> str:

@@ -72,7 +72,7 @@ class SlurmConnector:
         self.facts = Facts()
         self._nodes: list[NodeRow] = []
         self._loads: tuple[NodeLoad, ...] = ()
-        self._known_at = 0.0
+        self._known_at = self._asked_at = 0.0  # when the loads were known, and asked for
         self._refreshing: asyncio.Task[None] | None = None
         self._failed = False
         self._prepared = False
@@ -115,7 +115,7 @@ class SlurmConnector:
         fresh = time.monotonic() - self._known_at < 2 * self.settings.load_every + 1
         all_told = fresh and facts_.all_told(self.facts, self._nodes, now_s)
         self._cursor = told.text(), told
-        return Observation(jobs, records, self._cursor[0], more, self._loads, at_us, self.facts.boot, all_told)
+        return Observation(jobs, records, self._cursor[0], more, self._loads, at_us, self.facts.boot, all_told, time.monotonic() - self._asked_at)
 
     async def submit(self, request: SubmitRequest) -> str:
         if self._nodes:
@@ -242,12 +242,13 @@ class SlurmConnector:
 
     async def _refresh(self) -> None:
         commands: list[Any] = [Config(), Sinfo(), Load()]
+        asked = time.monotonic()
         answers = await asyncio.gather(*(self._run(c.command, c.seconds) for c in commands))
         config, nodes, jobs = (c.parse(a) for c, a in zip(commands, answers, strict=True))
         self.facts = facts_.facts_of(config)
         self._nodes = nodes
         self._loads = facts_.loads_of(nodes, jobs, self.facts)
-        self._known_at = time.monotonic()
+        self._known_at, self._asked_at = time.monotonic(), asked
 
     def _sbatch(self, r: SubmitRequest) -> Sbatch:
         s = self.settings
