@@ -72,11 +72,11 @@ def broker(
     place = np.full(jobs, -1, np.int64)
     ended = np.zeros(jobs if fair else 0, np.int64)
     head = np.zeros(net.WORDS, np.int64)
-    words = [head, place, np.asarray(home, np.int64), ended, np.full(2 * sites, 1 << 60, np.int64), np.zeros(2 * jobs, np.int64), np.ones(net.GATE * sites, np.int64)]
+    words = [head, place, np.asarray(home, np.int64), ended, np.full(2 * sites, 1 << 60, np.int64), np.ones(net.GATE * sites, np.int64)]
     at = np.cumsum([0, *(len(part) for part in words)])
     head[net.RULE], head[net.SITES], head[net.JOBS], head[net.FAIR], head[net.DRAW] = RULES[policy.rule], sites, jobs, fair, seed
     head[net.SURE] = policy.objective.sure
-    head[net.PLACE], head[net.HOME], head[net.AHEAD], head[net.WAY], head[net.GATES] = at[1], at[2], at[4], at[5], at[6]
+    head[net.PLACE], head[net.HOME], head[net.AHEAD], head[net.GATES] = at[1], at[2], at[4], at[5]
 
     figures = np.full(net.FIGURES, -1.0)
     o, moving = policy.objective, policy.moving.words()

@@ -41,15 +41,12 @@ from tidegrid.scheduling.kernel.net import (
     RULE,
     SITES,
     TIDE,
-    TRAVELLERS,
-    WAY,
     Net,
     home_of,
     ledger_at,
-    place_of,
 )
 from tidegrid.scheduling.kernel.relocate import by_submit, sweep
-from tidegrid.scheduling.kernel.steps import enter, finish, next_event, release, resize, withdraw
+from tidegrid.scheduling.kernel.steps import arrive, enter, finish, next_event, release, resize, withdraw
 
 # a row of the outages, in order of time: when, which site, 1 for down and 0 for up again
 WHEN, WHICH, DOWN, OUTAGE = 0, 1, 2, 3
@@ -70,8 +67,6 @@ def replay_network(
         now = FOREVER
         for s in range(lines):
             now = min(now, int(net.word[net.word[AHEAD] + s]))
-        for k in range(net.word[TRAVELLERS]):
-            now = min(now, int(net.word[net.word[WAY] + 2 * k]))
         if i < hi:
             now = min(now, int(st.job[job_at(st, i) + SUBMIT]))
         if now >= FOREVER and _waiting(st, sites) == 0:
@@ -92,6 +87,7 @@ def replay_network(
                     freed = True
                     _ends(st, net, s, now)
                 finish(st, s, now)
+                arrive(st, s, now)
                 run_site(st, net, s, now)
         while outages[o + WHEN] <= now:
             freed = True
@@ -103,8 +99,6 @@ def replay_network(
                     resize(st, s, k, int(capacity[s * st.mem[KINDS] + k]))
                 run_site(st, net, s, now)
             o += OUTAGE
-        if _arrive(st, net, now):
-            freed = True
         while i < hi and st.job[job_at(st, i) + SUBMIT] == now:
             if fair:
                 alone, home = sites + home_of(net, i), net.word[JOBS] + i
@@ -143,25 +137,6 @@ def _ends(st: State, net: Net, s: int, now: int) -> None:
                 alone = int(net.word[SITES]) + home_of(net, j)
                 net.word[net.word[AHEAD] + alone] = next_event(st, alone)
         b = int(m[blocks + b * row + NEXT])
-
-
-def _arrive(st: State, net: Net, now: int) -> bool:
-    """Those whose data has come join the queue they were sent to; whether there were any."""
-    k, any_came = 0, False
-    while k < net.word[TRAVELLERS]:
-        at = net.word[WAY] + 2 * k
-        if net.word[at] > now:
-            k += 1
-            continue
-        j = int(net.word[at + 1])
-        last = net.word[WAY] + 2 * (net.word[TRAVELLERS] - 1)
-        net.word[at] = net.word[last]
-        net.word[at + 1] = net.word[last + 1]
-        net.word[TRAVELLERS] -= 1
-        enter(st, place_of(net, j), j)
-        run_site(st, net, place_of(net, j), now)
-        any_came = True
-    return any_came
 
 
 def _goes_down(st: State, net: Net, s: int, now: int, restarts: Words) -> None:

@@ -16,12 +16,12 @@ from tidegrid.scheduling.kernel import broker, layout, net, relocate
 from tidegrid.scheduling.kernel.build import build, table
 from tidegrid.scheduling.kernel.policy import POLICIES as QUEUES
 from tidegrid.scheduling.kernel.running import hold
-from tidegrid.scheduling.kernel.steps import enter, schedule
+from tidegrid.scheduling.kernel.steps import enter, schedule, send
 from tidegrid.scheduling.moving import Cause, Choice, Rules, Waiting, look
 from tidegrid.scheduling.objective import PRESETS
 from tidegrid.scheduling.placement import Request, decide
 from tidegrid.scheduling.record import Asked
-from tidegrid.scheduling.snapshot import PartitionRow, Snapshot
+from tidegrid.scheduling.snapshot import PartitionRow, Snapshot, with_sent
 from tidegrid.scheduling.weighing import MISSED
 
 SIZES = (16, 24, 12, 8)
@@ -31,13 +31,14 @@ FEN = 1_000_000  # 0.01 yuan, in 1e-8 yuan
 
 @dataclass
 class World:
-    """One network twice. The last job of `state` is new; the others run or wait. told: p90 waits foretold; due: deadlines, from now."""
+    """One network twice. The last job of `state` is new; the others run, wait or are, `sent` of them, on their way. told: p90 waits foretold; due: deadlines, from now."""
 
     state: layout.State
     broker: net.Net
     snapshot: Snapshot
     at: list[int]
     waiting: list[int]
+    sent: int
     told: dict[int, float]
     due: list[float]
     request: Request
@@ -88,6 +89,10 @@ def world(seed: int, objective: str, now: int = 100_000) -> World:
         row = net.told_at(nt, j)
         told[j] = float(rng.choice([0.0, rng.integers(1, 12_000)]))
         nt.num[row + net.SINCE], nt.num[row + net.LONGEST] = float(now - rng.integers(1, 8000)), told[j]
+    way = {j: int(rng.integers(0, len(SIZES))) for j in range(jobs) if j not in running and j not in waiting and seed % 4 == 0}
+    way = {j: s for j, s in way.items() if need[j] <= SIZES[s] and rng.random() < 0.3}
+    for seq, (j, s) in enumerate(way.items()):
+        send(st, s, j, now + 5 + seq, seq)
     rows = [
         PartitionRow(
             f"c{s}", "p", "r", "x86_64", capacity=(n * 1000, 1 << 20, 0), free=(free[s] * 1000, 1 << 20, 0), largest=(n * 1000, 1 << 20, 0),
@@ -97,8 +102,9 @@ def world(seed: int, objective: str, now: int = 100_000) -> World:
         )
         for s, n in enumerate(SIZES)
     ]  # fmt: skip
+    rows = [with_sent(row, [(int(estimate[j]), (int(need[j]) * 1000, 0, 0)) for j, to in way.items() if to == s]) for s, row in enumerate(rows)]
     snapshot = Snapshot.build(EPOCH, rows, wait_tables={f"c{s}/p": tables[s] for s in range(len(SIZES))})
-    return World(st, nt, snapshot, free, waiting, told, [float(d) if seed % 2 else math.inf for d in due], asked(st, jobs, "c0", objective, int(due[-1]) if seed % 2 else None))
+    return World(st, nt, snapshot, free, waiting, len(way), told, [float(d) if seed % 2 else math.inf for d in due], asked(st, jobs, "c0", objective, int(due[-1]) if seed % 2 else None))
 
 
 def asked(st: layout.State, j: int, place: str, objective: str, due: int | None = None) -> Request:
@@ -113,7 +119,7 @@ def asked(st: layout.State, j: int, place: str, objective: str, due: int | None 
 
 @pytest.mark.parametrize("objective", PRESETS)
 def test_a_new_job_has_the_same_scores_and_goes_to_the_same_place(objective: str) -> None:
-    now, waits, late = 100_000, 0, 0
+    now, waits, late, sent = 100_000, 0, 0, 0
     for seed in range(40):
         w = world(seed, objective)
         (live,) = decide([w.request], w.snapshot)
@@ -123,11 +129,12 @@ def test_a_new_job_has_the_same_scores_and_goes_to_the_same_place(objective: str
             fits = w.request.need[0] <= 1000 * SIZES[s]
             simulated = broker.score_at(w.state, w.broker, now, w.request.id, 0, s, float("inf"), True, True) if fits else float("inf")
             assert simulated == pytest.approx(float("inf") if missed else scores.get(s, float("inf")), rel=1e-9, abs=1e-12), (seed, s)
+        sent += w.sent
         waits += any(c.wait_ahead > 0 for c in live.candidates)
         late += missed
         best = broker.choose(w.state, w.broker, now, w.request.id)
         assert live.best is not None and best == (live.best.index if missed else min(scores, key=lambda s: (scores[s], s))), seed
-    assert waits > 20 and late > 2
+    assert waits > 20 and late > 2 and sent > 20
 
 
 @pytest.mark.parametrize("objective", PRESETS)

@@ -22,6 +22,7 @@ from tidegrid.scheduling.kernel.layout import (
     NEED,
     ROOM,
     RUNNERS,
+    SENT,
     SHADOW,
     WAITING,
     State,
@@ -38,7 +39,8 @@ SHUT, FREE, BEHIND = 0, 1, 2  # what `reserved` answers
 
 
 def begins_now(st: State, s: int, now: int, j: int, planned: int) -> bool:
-    """Whether job j, planned with `planned` s, would start at once behind all that wait at s. The site has been scheduled."""
+    """Whether job j, planned with `planned` s, would start at once behind all that wait at s; of those on the way there it does not
+    know. The site has been scheduled."""
     at, kinds, need = site_at(st, s), st.mem[KINDS], job_at(st, j) + NEED
     if not within(st.job, need, st.mem, at + ROOM, kinds):
         return False
@@ -76,7 +78,7 @@ def begins(st: State, s: int, now: int, j: int, planned: int, limit: int, w: Wor
     if not _possible(st, s, j):
         return FOREVER
     at = room_at(st, s, now, j, limit, w, 0)
-    if at == limit or st.mem[site_at(st, s) + WAITING] == 0:
+    if at == limit or st.mem[site_at(st, s) + WAITING] + st.mem[site_at(st, s) + SENT] == 0:
         return at
     look(st, s, now, j, w, 0)
     return begins_by(st, s, now, j, planned, limit, w, 0)
@@ -88,7 +90,7 @@ def begins_last(st: State, s: int, now: int, j: int, planned: int, limit: int, w
     if not _possible(st, s, j):
         return FOREVER
     at = room_at(st, s, now, j, limit, w, o)
-    if at == limit or st.mem[site_at(st, s) + WAITING] == 0:
+    if at == limit or st.mem[site_at(st, s) + WAITING] + st.mem[site_at(st, s) + SENT] == 0:
         return at
     if not (w[o + BEGUN] == now or w[o + BEGUN] < now < w[o + FIRST]):
         look(st, s, now, -1, w, o)

@@ -24,6 +24,7 @@ from tidegrid.scheduling.kernel.layout import (
     PLANNED,
     ROOM,
     RUNNING,
+    SENT,
     WAITING,
     State,
     job_at,
@@ -61,9 +62,8 @@ from tidegrid.scheduling.kernel.net import (
     SITES,
     SURE,
     TIDE,
-    TRAVELLERS,
+    TRAVELLED,
     TWO,
-    WAY,
     Net,
     delay,
     due,
@@ -75,7 +75,7 @@ from tidegrid.scheduling.kernel.net import (
     told_at,
 )
 from tidegrid.scheduling.kernel.runs import plan
-from tidegrid.scheduling.kernel.steps import enter, next_event, schedule, started
+from tidegrid.scheduling.kernel.steps import enter, next_event, schedule, send, started
 from tidegrid.scheduling.kernel.worth import (
     counted,
     pace,
@@ -113,7 +113,7 @@ def best_place(st: State, net: Net, now: int, j: int, home: int, in_time: bool) 
     """The site with the best score of those that keep the job's deadline; not in_time: where it ends first. Of equal ones home, else the
     first; -1 for none."""
     best, lowest, guess = -1, math.inf, lowest_load(st, net, j, home)
-    if begins_now(st, home, now, j, planned_at(st, home, j)):
+    if starts_now(st, net, home, now, j, planned_at(st, home, j)):
         guess = -1
     for i in range(-2, int(net.word[SITES])):
         s = guess if i == -2 else home if i == -1 else i  # good scores first, so that others need not be run ahead so far
@@ -135,7 +135,7 @@ def score_at(st: State, net: Net, now: int, j: int, home: int, s: int, lowest: f
     if in_time and ready >= lowest and (ready > lowest or not equal):
         return math.inf  # before any wait
     forecast, p50, p90 = 0.0, 0.0, 0.0
-    if not begins_now(st, s, now, j, planned):
+    if not starts_now(st, net, s, now, j, planned):
         limit = FOREVER
         if in_time and second > 0.0 and lowest < math.inf:
             most = at_most(net.num, table_at(net, s), (lowest - ready) / second)
@@ -167,7 +167,7 @@ def _earliest(st: State, net: Net, now: int, j: int, home: int) -> int:
     """Where the job starts first; home if nowhere does, or as soon there, else of equal ones the first. The site with least work left
     is looked at before the others: they need not be run ahead further than that."""
     best, sites, limit = home, int(net.word[SITES]), FOREVER
-    if begins_now(st, home, now, j, planned_at(st, home, j)):
+    if starts_now(st, net, home, now, j, planned_at(st, home, j)):
         return home
     guess = lowest_load(st, net, j, home)
     if guess >= 0:
@@ -201,10 +201,18 @@ def lowest_load(st: State, net: Net, j: int, home: int) -> int:
     return guess
 
 
+def starts_now(st: State, net: Net, s: int, now: int, j: int, planned: int) -> bool:
+    """Whether job j, planned with `planned` s, would start at once at s behind all that wait there or are on their way. The site has
+    been scheduled."""
+    if not begins_now(st, s, now, j, planned):
+        return False
+    return st.mem[site_at(st, s) + SENT] == 0 or begins_there(st, net, s, now, j, planned, now + 1) == now
+
+
 def begins_there(st: State, net: Net, s: int, now: int, j: int, planned: int, limit: int) -> int:
     """When job j, which does not wait at s, would start there: `begins` by the outlook that is kept, if that is large enough."""
     at = site_at(st, s)
-    if st.mem[at + WAITING] + st.mem[at + RUNNING] > net.kept[KEPT_JOBS]:
+    if st.mem[at + WAITING] + st.mem[at + SENT] + st.mem[at + RUNNING] > net.kept[KEPT_JOBS]:
         return begins(st, s, now, j, planned, limit, net.ahead)
     return begins_last(st, s, now, j, planned, limit, net.kept, outlook_at(net, s))
 
@@ -228,7 +236,7 @@ def _begins_there(st: State, net: Net, now: int, j: int, home: int, s: int, limi
         return limit
     planned = planned_at(st, s, j)
     at = now
-    if not begins_now(st, s, now, j, planned):
+    if not starts_now(st, net, s, now, j, planned):
         at = begins_there(st, net, s, now, j, planned, limit - late)
     return min(at + late, limit)
 
@@ -254,7 +262,7 @@ def _draw(net: Net) -> int:
 def tell(st: State, net: Net, now: int, j: int, s: int, late: int) -> None:
     """Write down what is said of the wait of job j, which goes to s and is there in `late` seconds."""
     at, planned, forecast = told_at(net, j), planned_at(st, s, j), 0.0
-    if not begins_now(st, s, now, j, planned):
+    if not starts_now(st, net, s, now, j, planned):
         forecast = float(begins_there(st, net, s, now, j, planned, FOREVER) - now)
     net.num[at + SINCE], net.num[at + FORECAST] = float(now + late), forecast
     net.num[at + CHANCE], net.num[at + MEDIAN], net.num[at + LONGEST] = 1.0, 0.0, 0.0
@@ -289,10 +297,10 @@ def join(st: State, net: Net, now: int, j: int, s: int) -> None:
     net.word[net.word[PLACE] + j] = s
     net.num[int(net.num[LEFT]) + s] += work_of(st, j)
     if late > 0:
-        way = net.word[WAY] + 2 * net.word[TRAVELLERS]
-        net.word[way] = now + late
-        net.word[way + 1] = j
-        net.word[TRAVELLERS] += 1
+        send(st, s, j, now + late, int(net.word[TRAVELLED]))
+        net.word[TRAVELLED] += 1
+        changed(net, s)
+        net.word[net.word[AHEAD] + s] = next_event(st, s)
     else:
         enter(st, s, j)
         run_site(st, net, s, now)

@@ -56,7 +56,7 @@ def build(
     site[:, layout.PAST] = 0 if shared_history else np.arange(sites) * users
     rows = (users if shared_history else users * sites) if any(p.looks_back for p in policies) else 0
     at_once = max(1, len(jobs) if at_once is None else at_once)
-    waiting, running = _Pool(at_once, sites, kinds, 4 + kinds), _Pool(2 * at_once, 2 * sites, kinds, 1 + kinds)
+    waiting, running = _Pool(at_once, 2 * sites, kinds, 4 + kinds), _Pool(2 * at_once, 2 * sites, kinds, 1 + kinds)
 
     past = rows * PERSON
     num = np.empty(layout.POLICY * sites + past + waiting.slots + running.slots)
@@ -70,7 +70,7 @@ def build(
     started = int(at[-1])
     head[layout.KINDS], head[layout.JOB_ROW], head[layout.SITE_ROW] = kinds, NEED + kinds, ROOM + 3 * kinds
     head[layout.SITES], head[layout.WAITERS], head[layout.RUNNERS], head[layout.STARTED] = at[1], at[2], at[3], started
-    head[layout.POLICIES], head[layout.HISTORY] = 0, layout.POLICY * sites
+    head[layout.POLICIES], head[layout.HISTORY], head[layout.ON_THE_WAY] = 0, layout.POLICY * sites, sites
     profile = (5 * at_once + 4) * (1 + kinds) if any(p.backfill == "conservative" for p in policies) else 0
     head[layout.PROFILE] = started + at_once
     after = waiting.place(started + at_once + profile, keys)

@@ -21,13 +21,16 @@ SUBMIT, ESTIMATE, RUN, USER, ARRIVAL, PLANNED, START, EXPECTED, PUT_OFF, NEED = 
 
 # the first words of `mem`: kinds, words of a job's row; where the sites' rows begin and how long one is, where policies and
 # history begin in `num`, where the last step's starts begin, where the two pools are, where conservative
-# backfill writes down what is free when
-KINDS, JOB_ROW, SITES, SITE_ROW, POLICIES, HISTORY, STARTED, WAITERS, RUNNERS, PROFILE, HEADER = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+# backfill writes down what is free when; the first line, of the pool of those that wait, of who is on the way to a site
+KINDS, JOB_ROW, SITES, SITE_ROW, POLICIES, HISTORY, STARTED, WAITERS, RUNNERS, PROFILE, ON_THE_WAY, HEADER = (
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
+)  # fmt: skip
 
 # a site: jobs that wait and run, arrivals so far, a time to be called at though nothing ends, whether anything was freed or
 # moved since the reservation was made, how often that was; the job that holds the reservation, when it starts by the plan; where
-# its users' history begins; then of each kind: what is free, what there is, what the reservation leaves over
-WAITING, RUNNING, ARRIVED, WAKE, DIRTY, EPOCH, HEAD, SHADOW, PAST, ROOM = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+# its users' history begins, how many jobs are on their way to it; then of each kind: what is free, what there is, what the
+# reservation leaves over
+WAITING, RUNNING, ARRIVED, WAKE, DIRTY, EPOCH, HEAD, SHADOW, PAST, SENT, ROOM = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
 # a user's history at a site: ended jobs, the last two run times, usage (core-seconds, decayed) and when it was worked out, and a
 # ring of the latest: run times as shares of their estimates, and these

@@ -14,8 +14,10 @@ from tidegrid.scheduling.kernel.layout import (
     FOREVER,
     KINDS,
     NEED,
+    ON_THE_WAY,
     ROOM,
     RUNNERS,
+    SENT,
     WAITERS,
     WAITING,
     State,
@@ -41,7 +43,8 @@ def scratch(jobs: int, kinds: int) -> int:
 
 
 def look(st: State, s: int, now: int, j: int, w: Words, o: int) -> None:
-    """Begin the outlook at w[o] on the queue of s as it is now, as far as job j if it waits there."""
+    """Begin the outlook at w[o] on the queue of s as it is now, as far as job j if it waits there; who is on the way comes last, as if
+    there already."""
     m, kinds, at = st.mem, st.mem[KINDS], site_at(st, s)
     wide, room = 1 + kinds, o + OUTLOOK
     for k in range(kinds):
@@ -59,17 +62,30 @@ def look(st: State, s: int, now: int, j: int, w: Words, o: int) -> None:
                 w[a + 1 + k] = m[slots + (i + 1) * width - kinds + k]
             n += 1
         b = int(m[blocks + b * row + NEXT])
-    p = m[WAITERS]
+    queue = runs + (n + m[at + WAITING] + m[at + SENT]) * wide
+    end = _copy_waiting(st, s, s, j, w, o, queue, queue)
+    if end >= 0 and m[at + SENT] > 0:
+        end = _copy_waiting(st, s, int(m[ON_THE_WAY]) + s, j, w, o, queue, end)
+    end = abs(end)
+    w[o + BEGUN], w[o + SHADOWED], w[o + NOTES] = now, 0, 0
+    w[o + RUNS], w[o + RUNS_END], w[o + QUEUE], w[o + QUEUE_END] = runs, runs + n * wide, queue, end
+    w[o + NOTED] = queue + (m[at + WAITING] + m[at + SENT]) * wide
+    then = int(w[runs]) if n > 0 else FOREVER
+    quiet = not _start_there(st, s, now, w, o)
+    w[o + FIRST] = then if quiet else now  # what starts at once by the outlook though not in truth would start later, later
+
+
+def _copy_waiting(st: State, s: int, line: int, j: int, w: Words, o: int, queue: int, end: int) -> int:
+    """Copy those of a line that the whole site could hold, as far as job j, to w[end:]; where it ends, less than 0 where that is j."""
+    m, kinds, at = st.mem, st.mem[KINDS], site_at(st, s)
+    wide, least, p = 1 + kinds, o + OUTLOOK + 2 * kinds, m[WAITERS]
     row, blocks, slots, width = m[p + ROW], m[p + BLOCKS], m[p + SLOTS], m[p + WIDTH]
-    queue = runs + (n + m[at + WAITING]) * wide
-    end, least = queue, room + 2 * kinds
-    b = first(m, p, s)
+    b = first(m, p, line)
     while b >= 0:
         for i in range(b * B, b * B + m[blocks + b * row + COUNT]):
             a = slots + i * width
             if m[a + JOB] == j:
-                b = -1
-                break
+                return -end
             need = a + width - kinds
             if within(m, need, m, at + ROOM + kinds, kinds):
                 w[end] = m[a + TIME]
@@ -78,14 +94,8 @@ def look(st: State, s: int, now: int, j: int, w: Words, o: int) -> None:
                     if end == queue or m[need + k] < w[least + k]:
                         w[least + k] = m[need + k]
                 end += wide
-        if b >= 0:
-            b = int(m[blocks + b * row + NEXT])
-    w[o + BEGUN], w[o + SHADOWED], w[o + NOTES] = now, 0, 0
-    w[o + RUNS], w[o + RUNS_END], w[o + QUEUE], w[o + QUEUE_END] = runs, runs + n * wide, queue, end
-    w[o + NOTED] = queue + m[at + WAITING] * wide
-    then = int(w[runs]) if n > 0 else FOREVER
-    quiet = not _start_there(st, s, now, w, o)
-    w[o + FIRST] = then if quiet else now  # what starts at once by the outlook though not in truth would start later, later
+        b = int(m[blocks + b * row + NEXT])
+    return end
 
 
 def begins_by(st: State, s: int, now: int, j: int, planned: int, limit: int, w: Words, o: int) -> int:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 
-from tidegrid.scheduling.kernel.ahead import BEHIND, SHUT, begins_now, reserved
-from tidegrid.scheduling.kernel.broker import join, learn_of, planned_at, run_site, without_wait, work_of
+from tidegrid.scheduling.kernel.ahead import BEHIND, SHUT, reserved
+from tidegrid.scheduling.kernel.broker import join, learn_of, planned_at, run_site, starts_now, without_wait, work_of
 from tidegrid.scheduling.kernel.layout import (
     ESTIMATE,
     FOREVER,
@@ -107,7 +107,7 @@ def where_to(st: State, net: Net, now: int, j: int) -> int:
         planned = planned_at(st, s, j)
         if now + planned > net.word[gate + GATE_UNTIL] and need > net.word[gate + GATE_EXTRA]:
             continue
-        if not begins_now(st, s, now, j, planned):
+        if not starts_now(st, net, s, now, j, planned):
             continue
         late = delay(net, j, here, s)
         end = late + (by_estimate if net.word[SURE] != 0 else planned)

@@ -27,11 +27,13 @@ from tidegrid.scheduling.kernel.layout import (
     KINDS,
     NEED,
     NONE,
+    ON_THE_WAY,
     ORDER,
     PLANNED,
     ROOM,
     RUN,
     RUNNERS,
+    SENT,
     START,
     STARTED,
     SUBMIT,
@@ -79,6 +81,28 @@ def enter(st: State, s: int, j: int) -> None:
     put(st.mem, st.num, st.mem[WAITERS], s, key_of(st, s, j), j, planned, since, seq, st.job, row + NEED)
 
 
+def send(st: State, s: int, j: int, arrives: int, seq: int) -> None:
+    """Job j is on its way to site s. seq: its place among those that arrive at one time."""
+    row = job_at(st, j)
+    planned = plan(st, s, j, int(st.job[row + PLANNED]))
+    st.mem[site_at(st, s) + SENT] += 1
+    put(st.mem, st.num, st.mem[WAITERS], st.mem[ON_THE_WAY] + s, float(arrives), j, planned, arrives, seq, st.job, row + NEED)
+
+
+def arrive(st: State, s: int, now: int) -> int:
+    """Those on their way to s that arrive by `now` join its queue; how many."""
+    m, p, n, line = st.mem, st.mem[WAITERS], 0, int(st.mem[ON_THE_WAY] + s)
+    b = first(m, p, line)
+    while b >= 0 and st.num[m[p + KEYS] + b * B] <= now:
+        j = int(m[m[p + SLOTS] + b * B * m[p + WIDTH] + JOB])
+        take(m, st.num, p, line, b, 0)
+        st.mem[site_at(st, s) + SENT] -= 1
+        enter(st, s, j)
+        n += 1
+        b = first(m, p, line)
+    return n
+
+
 def withdraw(st: State, s: int, j: int) -> bool:
     """Take a waiting job out of the queue; False where it does not wait there."""
     p = st.mem[WAITERS]
@@ -94,13 +118,16 @@ def withdraw(st: State, s: int, j: int) -> bool:
 
 
 def next_event(st: State, s: int) -> int:
-    """When something happens at the site though nobody arrives; FOREVER for never."""
-    p = st.mem[RUNNERS]
+    """When something happens at the site though nobody new comes; FOREVER for never."""
+    p, at = st.mem[RUNNERS], site_at(st, s)
     b = first(st.mem, p, 2 * s)
-    wake = int(st.mem[site_at(st, s) + WAKE])
-    if b < 0:
-        return wake
-    return min(int(st.num[st.mem[p + KEYS] + b * B]), wake)
+    then = int(st.mem[at + WAKE])
+    if b >= 0:
+        then = min(int(st.num[st.mem[p + KEYS] + b * B]), then)
+    if st.mem[at + SENT] > 0:
+        p = st.mem[WAITERS]
+        then = min(int(st.num[st.mem[p + KEYS] + first(st.mem, p, st.mem[ON_THE_WAY] + s) * B]), then)
+    return then
 
 
 def finish(st: State, s: int, now: int) -> int:
