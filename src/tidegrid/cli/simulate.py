@@ -30,6 +30,10 @@ def simulate(
     price: Annotated[list[float] | None, typer.Option("--price", help="With --network: what a core-hour is sold for at each site, one a log, in order [0].", metavar="YUAN", show_default=False)] = None,
     cost: Annotated[list[float] | None, typer.Option("--cost", help="With --network: what a core-hour costs the operator at the margin [0].", metavar="YUAN", show_default=False)] = None,
     slack: Annotated[float | None, typer.Option("--slack", help="With --network: every job has a deadline, so many times its estimate after it came.", metavar="TIMES", show_default=False)] = None,
+    data: Annotated[list[float] | None, typer.Option("--data", help="With --network: input data of every job at its home, one a log [0].", metavar="GB", show_default=False)] = None,
+    bandwidth: Annotated[float | None, typer.Option("--bandwidth", help="With --network: between any two sites [100].", metavar="MB/S", show_default=False)] = None,
+    latency: Annotated[float | None, typer.Option("--latency", help="With --network: seconds before a job can begin away from home [0].", metavar="S", show_default=False)] = None,
+    outage: Annotated[list[str] | None, typer.Option("--outage", help="With --network: the site of the log with this number, from 1, is down from that day on for so many hours: 2:30:12. Repeatable.", metavar="SITE:DAY:HOURS", show_default=False)] = None,
     window: Annotated[list[str] | None, typer.Option("--window", help="Only JOBS jobs from the FIRST on, from an empty machine. Repeatable: means over all.", metavar="FIRST:JOBS", show_default=False)] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Mend logs that are not right instead of refusing them.")] = False,
     json: Json = False,
@@ -53,12 +57,13 @@ def simulate(
     if network:
         if window:
             raise InvalidInput("simulate.window", "--window is not for networks", hint="give --days")
-        terms = {"price": price or (), "cost": cost or (), "slack": slack}
+        terms = {"price": price or (), "cost": cost or (), "slack": slack, "data": data or (), "outages": outage or ()}
+        terms |= {name: value for name, value in (("bandwidth", bandwidth), ("latency", latency)) if value is not None}
         return _network(log, how, network, policy=policy, clairvoyant=clairvoyant, processors=given, kill=kill, repair=repair, days=days, terms=terms, json=json)
     if days is not None:
         raise InvalidInput("simulate.days", "--days is for networks", hint="give --network POLICY, or --window FIRST:JOBS")
-    if price or cost or slack is not None:
-        raise InvalidInput("simulate.terms", "--price, --cost and --slack are for networks", hint="give --network POLICY")
+    if price or cost or data or outage or (slack, bandwidth, latency) != (None, None, None):
+        raise InvalidInput("simulate.terms", "--price, --cost, --slack, --data, --bandwidth, --latency and --outage are for networks", hint="give --network POLICY")
     rows: list[dict[str, Any]] = []
     for i, path in enumerate(log):
         n = given[i] if i < len(given) else None
@@ -76,10 +81,11 @@ def _network(log: list[Path], how: Any, name: str, *, policy: str, clairvoyant: 
              days: int | None, terms: dict[str, Any], json: bool) -> None:  # fmt: skip
     from tidegrid.cli import show
     from tidegrid.lab import networking
+    from tidegrid.lab.terms import GB, Terms
 
     broker = networking.policy(name)
     found = {"network": name, "policy": policy, "clairvoyant": clairvoyant,
-             **networking.simulate(log, how, broker, processors=processors, kill=kill, repair=repair, days=days, terms=networking.Terms(**terms))}  # fmt: skip
+             **networking.simulate(log, how, broker, processors=processors, kill=kill, repair=repair, days=days, terms=Terms(**terms))}  # fmt: skip
     if json:
         return _line(found)
     rows = [[s["site"], f"{s['jobs']:,}", *(_cell(k, s[w][k]) for k in _BOTH for w in ("alone", "network"))] for s in found["sites"]]
@@ -96,6 +102,10 @@ def _network(log: list[Path], how: Any, name: str, *, policy: str, clairvoyant: 
     if "deadlines" in here:
         kept = {w: f"{card['deadlines']['kept']:.1%}" for w, card in (("here", here), ("alone", found["alone"]), ("pooled", found["pooled"]))}
         typer.echo(f"deadlines kept: {kept['here']} (alone {kept['alone']}, pooled {kept['pooled']}); those that are late by {show.seconds(here['deadlines']['mean_late_s'])} on average")
+    if here["carried_bytes"]:
+        typer.echo(f"data brought from site to site: {here['carried_bytes'] / GB:,.0f} GB")
+    if terms["outages"]:
+        typer.echo(f"begun anew after an outage: {here['restarts']:,} (alone {found['alone']['restarts']:,})")
     typer.echo("worse than alone: " + "; ".join(f"{', '.join(names) or 'nobody'} by {k.replace('_', ' ')}" for k, names in worse.items()))
     return None
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from tidegrid.domain.errors import InvalidInput
 from tidegrid.lab import logs
+from tidegrid.lab.terms import Terms
 from tidegrid.scheduling import network as policies
 from tidegrid.scheduling.kernel.policy import Policy, clairvoyant
 from tidegrid.simulation import digest, network, scorecard
@@ -20,7 +20,6 @@ from tidegrid.simulation.network import NetworkJobs, NetworkRun, Site
 from tidegrid.simulation.traces.trace import Trace, convention_k
 
 DAY = 86_400
-MOST_SLACK = 1_000_000  # times an estimate
 
 
 def policy(name: str) -> policies.NetworkPolicy:
@@ -30,28 +29,11 @@ def policy(name: str) -> policies.NetworkPolicy:
     return policies.POLICIES[name]
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What logs do not tell. price, cost: yuan a core-hour at each site, the customer's and the operator's, 0 where not given; slack: every
-    job should have ended so many times its estimate after it came, None for no deadlines."""
-
-    price: Sequence[float] = ()
-    cost: Sequence[float] = ()
-    slack: float | None = None
-
-
 def read(paths: Sequence[Path], queue: Policy, *, processors: Sequence[int] = (), kill: bool = True, repair: bool = False,
          days: int | None = None, terms: Terms = Terms()) -> tuple[NetworkJobs, list[Site]]:  # fmt: skip
     """The logs' jobs under convention K, each log a site; the second 0 of every log is its own first submission. days: of each
     log, from then on. Raises as the readers do, and InvalidInput `simulate.empty`, `simulate.terms`."""
-    for what in ("price", "cost"):
-        given = getattr(terms, what)
-        if len(given) > len(paths):
-            raise InvalidInput("simulate.terms", f"--{what} is given {len(given)} times for {len(paths)} logs", hint="give it once a log, in their order")
-        if any(not 0 <= value < math.inf for value in given):
-            raise InvalidInput("simulate.terms", f"a {what} of {min(given)} yuan cannot be", hint="give yuan a core-hour, 0 or more")
-    if terms.slack is not None and not 1 <= terms.slack <= MOST_SLACK:
-        raise InvalidInput("simulate.terms", f"--slack {terms.slack} is no deadline", hint=f"give 1 to {MOST_SLACK:,}, as 4")
+    terms.check(len(paths))
     parts: list[tuple[Any, ...]] = []
     sites: list[Site] = []
     users = 0
@@ -65,12 +47,8 @@ def read(paths: Sequence[Path], queue: Policy, *, processors: Sequence[int] = ()
         user = _numbered(k, users)
         users = int(user.max()) + 1
         parts.append((k.submit, k.estimate, k.run, k.processors, np.full(len(k), i), user))
-        sites.append(Site(_name(path, [s.name for s in sites]), [int(k.header.processors or k.processors.max())], queue,
-                          price=terms.price[i] if i < len(terms.price) else 0.0, cost=terms.cost[i] if i < len(terms.cost) else 0.0))  # fmt: skip
-    jobs = NetworkJobs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    if terms.slack is not None:
-        jobs = replace(jobs, deadline=jobs.submit + np.ceil(jobs.estimate * terms.slack).astype(np.int64))
-    return jobs, sites
+        sites.append(Site(_name(path, [s.name for s in sites]), [int(k.header.processors or k.processors.max())], queue, *terms.of_site(i, len(paths))))
+    return terms.of_jobs(NetworkJobs(*(np.concatenate(column) for column in zip(*parts, strict=True)))), sites
 
 
 def simulate(paths: Sequence[Path], queue: Policy, broker: policies.NetworkPolicy, *, processors: Sequence[int] = (), kill: bool = True,
@@ -79,14 +57,14 @@ def simulate(paths: Sequence[Path], queue: Policy, broker: policies.NetworkPolic
     much of the way to the pooled machine is closed, and a list of sites, each with its own jobs' figures alone and in the network."""
     began = time.perf_counter()
     jobs, sites = read(paths, queue, processors=processors, kill=kill, repair=repair, days=days, terms=terms)
-    fast = load()
+    fast, links = load(), terms.links(sites)
     mark = time.perf_counter()
-    run = network.simulate(jobs, sites, broker, seed=seed, fast=fast)
+    run = network.simulate(jobs, sites, broker, links=links, seed=seed, fast=fast)
     kernel = time.perf_counter() - mark
     home = run if broker.rule == "home" else network.simulate(jobs, sites, policies.POLICIES["home"], fast=fast)
     one = network.pooled(jobs, sites, fast=fast)
     foresees = clairvoyant(queue)
-    seer = run if foresees == queue else network.simulate(jobs, [replace(s, policy=foresees) for s in sites], broker, seed=seed, fast=fast)
+    seer = run if foresees == queue else network.simulate(jobs, [replace(s, policy=foresees) for s in sites], broker, links=links, seed=seed, fast=fast)
     card, alone, pooled, foreseen = (scorecard.scorecard(jobs, sites, r, seed=seed) for r in (run, home, one, seer))
     both = scorecard.compared(card, alone)
     whole = digest.figures(digest.Schedule(jobs.submit, run.start, jobs.run, jobs.need, sum(int(s.capacity[0]) for s in sites)))
@@ -120,7 +98,7 @@ def _use(jobs: NetworkJobs, run: NetworkRun, i: int, site: Site) -> float:
 def _few(card: dict[str, Any], money: bool = True) -> dict[str, float]:
     """money: not for the pooled machine, which is nobody's."""
     means = {name: card[name]["value"] for name in ("mean_wait", "mean_bounded_slowdown")}
-    rest = ("p95_wait", "p95_bounded_slowdown", "max_wait", "deadlines", *(("cost", "operator_cost") if money else ()))
+    rest = ("p95_wait", "p95_bounded_slowdown", "max_wait", "deadlines", "restarts", *(("cost", "operator_cost") if money else ()))
     return {**means, **{name: card[name] for name in rest if name in card}}
 
 

@@ -82,7 +82,7 @@ def broker(
     o, moving = policy.objective, policy.moving.words()
     figures[net.SECOND], figures[net.RISK], figures[net.EVERY] = o.time / 3600, o.risk, policy.every
     figures[net.PRICE_WEIGHT], figures[net.COST_WEIGHT] = o.price, o.cost
-    figures[net.MARGIN], figures[net.UPTO] = policy.margin, 0.0
+    figures[net.MARGIN], figures[net.UPTO], figures[net.CARRIED] = policy.margin, 0.0, 0.0
     ledger = np.zeros((sites, net.LEDGER_ROW))
     ledger[:, net.LOAN_ROW] = policy.loan_s * np.asarray(processors, np.float64)
     parts = [figures]

@@ -60,13 +60,14 @@ class Links:
 @dataclass(frozen=True, eq=False)
 class NetworkRun:
     """start (s; of the last try), site, restarts int64[n] in the order of the jobs given; moves: of jobs that waited; instants: looked
-    at; said int64[n], where asked for: the wait (s) that a forward run gave where the job first went."""
+    at; carried: bytes brought from site to site; said int64[n], where asked for: the wait (s) that a forward run gave where the job first went."""
 
     start: Ints
     site: Ints
     restarts: Ints
     moves: int
     instants: int
+    carried: float = 0.0
     said: Ints | None = None
 
 
@@ -134,7 +135,7 @@ def simulate(
     again[order] = restarts
     if forecasts:
         ahead_s[order] = said
-    return NetworkRun(start, site, again, int(word[net.MOVES]), int(instants), ahead_s if forecasts else None)
+    return NetworkRun(start, site, again, int(word[net.MOVES]), int(instants), float(nt.num[net.CARRIED]), ahead_s if forecasts else None)
 
 
 def pooled(jobs: NetworkJobs, sites: Sequence[Site], *, fast: bool = True) -> NetworkRun:

@@ -27,7 +27,8 @@ INTERVAL = (2.5, 97.5)  # percent
 def scorecard(jobs: NetworkJobs, sites: Sequence[Site], run: NetworkRun, *, seed: int = 1, resamples: int = RESAMPLES) -> dict[str, Any]:
     """Plain JSON values. Waits and turnarounds in seconds, to the start and the end of the last try; `cost` in the unit of the sites'
     prices, `operator_cost` what it costs the operator; `deadlines`, where there are any: how many, the share that was kept and by how many
-    seconds the others were late on average; `moved`: share of jobs that ran away from home, `moves`: of jobs that had waited elsewhere; `sites`, `users`: what each
+    seconds the others were late on average; `moved`: share of jobs that ran away from home, `moves`: of jobs that had waited elsewhere, `carried_bytes` of data from
+    site to site; `sites`, `users`: what each
     site's own users had, and how evenly it falls to users (Jain's index of their mean slowdowns, 1 where all have the same)."""
     wait, slowdown = waits(jobs, run), slowdowns(jobs, run)
     turnaround = (wait + jobs.run).astype(np.float64)
@@ -43,6 +44,7 @@ def scorecard(jobs: NetworkJobs, sites: Sequence[Site], run: NetworkRun, *, seed
     if jobs.deadline is not None:
         out["deadlines"] = deadlines(jobs, run)
     out["moved"], out["moves"], out["restarts"] = float((run.site != jobs.home).mean()), run.moves, int(run.restarts.sum())
+    out["carried_bytes"] = run.carried
     out["sites"] = [
         {"site": s.name, **by_group(wait, slowdown, jobs.home == i), "guests": int(((run.site == i) & (jobs.home != i)).sum())}
         for i, s in enumerate(sites)

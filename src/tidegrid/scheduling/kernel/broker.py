@@ -34,6 +34,8 @@ from tidegrid.scheduling.kernel.layout import (
 from tidegrid.scheduling.kernel.ledger import is_open, settle
 from tidegrid.scheduling.kernel.net import (
     AHEAD,
+    BYTES,
+    CARRIED,
     CHANCE,
     COST,
     COST_WEIGHT,
@@ -291,7 +293,11 @@ def learn_of(net: Net, now: int, j: int, s: int, begun: bool) -> None:
 def join(st: State, net: Net, now: int, j: int, s: int) -> None:
     """Job j goes to the queue of site s, at once or when its data is there."""
     origin = place_of(net, j)
-    late = delay(net, j, home_of(net, j) if origin < 0 else origin, s)
+    if origin < 0:
+        origin = home_of(net, j)
+    late = delay(net, j, origin, s)
+    if origin != s and net.num[BYTES] >= 0:
+        net.num[CARRIED] += net.num[int(net.num[BYTES]) + j]
     if net.word[RULE] == TIDE:
         tell(st, net, now, j, s, late)
     net.word[net.word[PLACE] + j] = s

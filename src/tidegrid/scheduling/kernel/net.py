@@ -24,10 +24,10 @@ RULE, SITES, JOBS, FAIR, DRAW, MOVES, TRAVELLED, LOOKED, SURE, PLACE, HOME, AHEA
 # and cost; how often waiting jobs are looked at (s); of the ledger the margin and the time it was brought up to. Where there
 # begin: of each site price and cost (per unit of the first kind and second), work left, the table of what forward runs were worth,
 # the ledger's rows; what was told of each job; the rules of moving; delays (s) and seconds per byte between sites, row by row; of
-# each job its deadline and its bytes (-1: no such rows)
+# each job its deadline and its bytes (-1: no such rows). Last the bytes that were brought from site to site
 SECOND, RISK, PRICE_WEIGHT, COST_WEIGHT, EVERY, MARGIN, UPTO = 0, 1, 2, 3, 4, 5, 6
-PRICE, COST, LEFT, TABLES, LEDGER, TOLD, MOVING, DELAY, PER_BYTE, DEADLINE, BYTES, FIGURES = (
-    7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18,
+PRICE, COST, LEFT, TABLES, LEDGER, TOLD, MOVING, DELAY, PER_BYTE, DEADLINE, BYTES, CARRIED, FIGURES = (
+    7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19,
 )  # fmt: skip
 
 # what was told of a job where it was sent: when its wait there began, what the forward run gave, the chance to start at once, p90; how
