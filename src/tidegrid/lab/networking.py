@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tidegrid.domain.errors import InvalidInput
-from tidegrid.lab import logs
+from tidegrid.lab import logs, machine_code
 from tidegrid.lab.terms import Terms
 from tidegrid.scheduling import network as policies
 from tidegrid.scheduling.kernel.policy import Policy, clairvoyant
@@ -114,6 +114,7 @@ def _name(path: Path, taken: Sequence[str]) -> str:
 def load() -> bool:
     """The kernel of networks, compiled; False where numba is not installed: then the same source runs as it is."""
     try:
+        machine_code.tidy()
         network.load()
     except ImportError:
         return False

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tidegrid.domain.errors import InvalidInput
+from tidegrid.lab import machine_code
 from tidegrid.scheduling.kernel import build, replay
 from tidegrid.scheduling.kernel.policy import POLICIES, Policy, clairvoyant
 from tidegrid.simulation.digest import Schedule
@@ -42,6 +43,7 @@ def compiled() -> Any:
     try:
         from tidegrid.scheduling.kernel.compiled import load
 
+        machine_code.tidy()
         return load()
     except ImportError:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegrid.scheduling.kernel import build, compiled, steps
+from tidegrid.scheduling.kernel import build, steps
 from tidegrid.scheduling.kernel.lines import B
 from tidegrid.scheduling.kernel.policy import (
     BACKFILLS,
@@ -175,11 +174,3 @@ def test_more_jobs_at_one_time_than_the_state_was_made_for_are_refused():
     with pytest.raises(MemoryError, match="more jobs wait or run"):
         for j in range(4000):
             steps.enter(state, 0, j)
-
-
-def test_machine_code_of_earlier_versions_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name, at in (("f-1.nbi", 10), ("f-1.py311.1.nbc", 10), ("f-2.nbi", 30), ("f.cpython-311.pyc", 10)):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (at, at))
-    compiled.drop_old([tmp_path, tmp_path / "none"], 20.0)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["f-2.nbi", "f.cpython-311.pyc"]

@@ -6,12 +6,10 @@ words of each call, which together are a quarter of the time. A function that is
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -65,8 +63,6 @@ def load(more: tuple[ModuleType, ...] = (), keep: bool = True) -> Compiled:
     import numba
 
     modules = (*MODULES, *more)
-    if keep:
-        drop_old({Path(str(m.__file__)).parent / "__pycache__" for m in modules}, max(Path(str(m.__file__)).stat().st_mtime for m in MODULES))
     functions = _copies(modules)
     # nothing in them allocates: without numba's reference counts a call costs a fifth
     options: dict[str, Any] = {
@@ -93,15 +89,6 @@ def load(more: tuple[ModuleType, ...] = (), keep: bool = True) -> Compiled:
         return _compile_entry(original, made[original], functions[original], arrays, lambda f: njit(**options)(f))
 
     return Compiled({function.__name__: function for function in functions}, entry)
-
-
-def drop_old(folders: Iterable[Path], before: float) -> None:
-    """Remove the machine code from before then (s), as of earlier versions of the kernel: some 26 MB each, that numba would keep for ever."""
-    for folder in folders:
-        for path in folder.glob("*.nb[ci]"):
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime < before:
-                    path.unlink()
 
 
 def _copies(modules: Sequence[ModuleType]) -> dict[FunctionType, FunctionType]:
