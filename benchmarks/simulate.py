@@ -1,8 +1,8 @@
 """The queue kernel: jobs a second compiled, as plain Python, and beside a plain backfill scan through numba; a log from file to figures.
 
 The scan and the kernel run the same jobs in turn; the best of some rounds counts, in CPU seconds of the process. `--large` replays ten million
-generated jobs over 1,000 partitions and tells the peak of memory. `--accasim PYTHON` names the Python of an environment in which AccaSim
-1.1.3 is installed (`pip install accasim==1.1.3`): it then simulates the first 10,000 jobs of SDSC-SP2 under EASY, from the file on, and
+generated jobs over 1,000 partitions and tells the peak of memory. `--accasim PYTHON`, or TIDEGRID_ACCASIM, names the Python of an
+environment in which AccaSim 1.1.3 is installed (`pip install accasim==1.1.3`): it then simulates the first 10,000 jobs of SDSC-SP2 under EASY, from the file on, and
 so does `tide simulate`.
 """
 
@@ -137,7 +137,7 @@ def large() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--large", action="store_true", help="ten million jobs over 1,000 partitions too")
-    parser.add_argument("--accasim", metavar="PYTHON", help="of an environment with AccaSim 1.1.3")
+    parser.add_argument("--accasim", metavar="PYTHON", default=os.environ.get("TIDEGRID_ACCASIM", ""), help="of an environment with AccaSim 1.1.3 [TIDEGRID_ACCASIM]")
     args = parser.parse_args()
     found: dict[str, Any] = {"clock": "CPU seconds of this process"}
     root = os.environ.get("TIDEGRID_TRACES")
