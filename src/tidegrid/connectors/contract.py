@@ -33,7 +33,7 @@ class SiteUnsure(Exception):
 class SubmitRequest:
     """One attempt, ready to run. name: the attempt's native name, unique for ever; directory: the attempt's directory on
     the site, already staged; script: file to run with /bin/sh, relative to it; tasks: array task numbers, (0,) for a plain job.
-    nodes, and ranks (processes) on each: cores, memory_mib and gpus are of one node. account, qos, constraint, exclusive: for
+    nodes, all at once, and ranks (processes) on each: cores, memory_mib and gpus are of one node. account, qos, constraint, exclusive: for
     sites that know them. held: wait for a release; warn_s: SIGUSR1 to the batch script so long before the end, 0: none."""
 
     name: str
@@ -77,8 +77,8 @@ class Listed:
 @dataclass(frozen=True, slots=True)
 class NodeLoad:
     """Capacity and use of one partition, for the network's picture. cores, memory_mib, gpus: (total, free);
-    largest: (cores, memory_mib, gpus) of the largest node. running: (remaining_s, cores, memory_mib, gpus) rows;
-    waiting: (wall_s, cores, memory_mib, gpus) rows in queue order. enforced: what the cluster holds jobs to."""
+    largest: (cores, memory_mib, gpus) of the largest node. running: (remaining_s, cores, memory_mib, gpus) rows, of all nodes of
+    a task; waiting: (wall_s, cores, memory_mib, gpus) rows in queue order. enforced: what the cluster holds jobs to."""
 
     partition: str
     cores: tuple[int, int]

@@ -59,5 +59,5 @@ _REFUSED: dict[str, str] = {
     "site.policy": "a limit of the account or QOS is reached: see `sacctmgr show assoc` and `show qos`",
     "site.partition_down": "ask the centre when the partition is up again",
     "site.time_limit": "put the partition's max_wall into the network file",
-    "site.impossible": "mend cores, memory and gpus of the partition in the network file",
+    "site.impossible": "mend nodes, cores, memory and gpus of the partition in the network file",
 }

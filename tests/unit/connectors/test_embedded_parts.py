@@ -1,4 +1,4 @@
-"""Parts of the embedded cluster one by one: shim, runs, nodes, journal, transport, answers."""
+"""Parts of the embedded cluster one by one: shim, runs, journal, transport, answers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ from tests.parts.embedded import wait_until
 
 from tidegrid.connectors.contract import SiteUnsure
 from tidegrid.connectors.embedded import shim
-from tidegrid.connectors.embedded.config import PartitionConfig
 from tidegrid.connectors.embedded.connector import EmbeddedConnector
 from tidegrid.connectors.embedded.journal import Journal, Record, encode
-from tidegrid.connectors.embedded.nodes import Partition
 from tidegrid.connectors.embedded.runs import Run, parse_exit
 from tidegrid.connectors.transport import SocketTransport
 from tidegrid.domain.errors import Broken, NoSpace
@@ -131,71 +129,6 @@ async def test_a_waited_for_shim_says_when_it_started_and_ended(tmp_path: Path) 
 @pytest.mark.parametrize("text", ["", "1 2 0 ok 5", "1 2 0 what 5\n", "1 2 x ok 5\n", "1 2 0 ok\n"])
 def test_half_an_exit_record_is_none(text: str) -> None:
     assert parse_exit(text) is None
-
-
-# Nodes ----------------------------------------------------------------------------------------------------------------
-
-
-def partition(**changes: Any) -> Partition:
-    return Partition(PartitionConfig(**{"name": "p", "nodes": 2, "cores": 4, "memory_mib": 1000, **changes}), "easy")
-
-
-def test_tasks_are_fitted_onto_nodes_and_given_their_own_cores() -> None:
-    p = partition(cpus=tuple(range(8)), gpus=1)
-    placed = dict(p.choose(0, [("a", (3, 10, 0), 10), ("b", (3, 10, 1), 10), ("c", (2, 10, 0), 10)]))
-    assert (placed["a"].node, placed["a"].cpus) == (0, (0, 1, 2))
-    assert (placed["b"].node, placed["b"].cpus, placed["b"].gpus) == (1, (4, 5, 6), (0,))
-    assert "c" not in placed and p.free() == (2, 1980, 1)
-    p.release("a")
-    assert p.choose(0, [("c", (4, 10, 0), 10)])[0][1].cpus == (0, 1, 2, 3)
-
-
-def test_fragments_do_not_starve_the_task_in_front() -> None:
-    p = partition()
-    p.choose(0, [("a", (2, 10, 0), 10), ("b", (3, 10, 0), 100)])
-    assert p.free() == (3, 1980, 0)
-    placed = [k for k, _ in p.choose(0, [("big", (3, 10, 0), 50), ("long", (2, 10, 0), 50), ("short", (2, 10, 0), 5)])]
-    assert placed == ["short"]  # it ends before node 0 is free for `big`; `long` would not
-
-
-def with_gpus() -> Partition:
-    """Two nodes of 16 cores and four GPUs, two GPUs free on each: with eight cores on the first, twelve on the second."""
-    p = partition(cores=16, gpus=4)
-    p.adopt("held 0", 0, (8, 10, 2), 1_000, (), (0, 1))
-    p.adopt("held 1", 1, (4, 10, 2), 1_000, (), (0, 1))
-    return p
-
-
-def test_gpus_are_not_stranded_behind_too_few_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    queue = [("cores", (8, 10, 0), 10), *((f"usual {i}", (4, 10, 1), 10) for i in range(3))]
-    placed = dict(with_gpus().choose(0, queue))
-    assert placed["cores"].node == 1 and [*placed] == ["cores", "usual 0", "usual 1", "usual 2"]
-    monkeypatch.setattr(Partition, "_node", Partition._first_fit)
-    assert {k: v.node for k, v in with_gpus().choose(0, queue)} == {"cores": 0, "usual 0": 1, "usual 1": 1}
-
-
-def test_the_same_tasks_are_given_the_same_nodes() -> None:
-    queue = [(f"t{i}", (1 + i % 3, 10, i % 3), 10 + i) for i in range(8)]
-    first, second = (dict(with_gpus().choose(0, queue)) for _ in range(2))
-    assert first == second and len(first) > 3
-
-
-def test_where_there_are_gpus_too_the_node_that_is_kept_for_the_front_stays_kept() -> None:
-    p = partition(gpus=1)
-    p.choose(0, [("a", (2, 10, 0), 10), ("b", (3, 10, 0), 100)])
-    nodes = {k: v.node for k, v in p.held.items()}
-    assert nodes == {"a": 0, "b": 1}
-    placed = [k for k, _ in p.choose(0, [("big", (3, 10, 0), 50), ("long", (2, 10, 0), 50), ("short", (2, 10, 0), 5)])]
-    assert placed == ["short"]
-
-
-def test_adopted_tasks_hold_what_they_were_given() -> None:
-    p = partition(cpus=tuple(range(8)))
-    p.adopt("a", 1, (2, 100, 0), 50, (5, 6), ())
-    assert p.free() == (6, 1900, 0)
-    assert dict(p.choose(0, [("b", (4, 1, 0), 5), ("c", (2, 1, 0), 5)]))["c"].cpus == (4, 7)
-    p.release("a")
-    assert p.free() == (2, 1998, 0)
 
 
 # Journal --------------------------------------------------------------------------------------------------------------
@@ -312,19 +245,3 @@ async def test_no_socket_is_silence(tmp_path: Path) -> None:
     with pytest.raises(SiteUnsure) as unsure:
         await SocketTransport(tmp_path / "none").exchange(json.dumps({}).encode(), 1)
     assert unsure.value.silent
-
-
-def test_a_partition_serves_its_queue_by_the_policy_it_is_given():
-    queue = [("long", (4, 10, 0), 100), ("short", (4, 10, 0), 5)]
-    config = PartitionConfig(name="p", nodes=1, cores=4, memory_mib=1000)
-    for policy, first in [("fcfs", "long"), ("easy", "long"), ("sjf", "short"), ("conservative", "long"), ("default", "short")]:
-        assert [key for key, _ in Partition(config, policy).choose(0, queue)] == [first], policy
-
-
-def test_who_has_waited_beyond_the_guard_comes_first_though_shorter_ones_keep_coming():
-    p = Partition(PartitionConfig(name="p", nodes=1, cores=4, memory_mib=1000), "default")
-    p.choose(0, [("held", (4, 10, 0), 10)])
-    p.choose(0, [("long", (4, 10, 0), 50_000)])
-    p.release("held")
-    later = 6 * 86_400
-    assert [key for key, _ in p.choose(later, [("long", (4, 10, 0), 50_000), ("short", (4, 10, 0), 5)])] == ["long"]

@@ -29,7 +29,7 @@ def specification(config: ClusterConfig, raw: Mapping[str, Any]) -> dict[str, An
     spec: dict[str, Any] = {}
     for key in ("name", "directory", "script", "partition", "gpu_type", "tasks"):
         spec[key] = _text(raw, key)
-    for key, low in (("cores", 1), ("memory_mib", 1), ("wall_s", 1), ("gpus", 0), ("throttle", 0)):
+    for key, low in (("cores", 1), ("memory_mib", 1), ("wall_s", 1), ("nodes", 1), ("gpus", 0), ("throttle", 0)):
         spec[key] = _number(raw, key, low)
     spec["array"] = bool(raw.get("array"))
     spec["env"] = _environment(raw.get("env", {}))
@@ -64,6 +64,8 @@ def _fits(config: ClusterConfig, spec: Mapping[str, Any]) -> None:
     for key, most in (("cores", partition.cores), ("memory_mib", partition.memory_mib), ("gpus", partition.gpus)):
         if spec[key] > most:
             raise Refused("site.impossible", f"{key} {spec[key]}: a node of {config.name}/{partition.name} has {most}")
+    if spec["nodes"] > partition.nodes:
+        raise Refused("site.impossible", f"nodes {spec['nodes']}: {config.name}/{partition.name} has {partition.nodes}")
     if spec["gpus"] and spec["gpu_type"] not in ("", partition.gpu_type):
         raise Refused("site.impossible", f"{config.name}/{partition.name} has no GPU {spec['gpu_type']!r}")
 

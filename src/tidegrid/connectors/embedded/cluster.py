@@ -16,7 +16,7 @@ from typing import Any
 from tidegrid.connectors.embedded.checks import Refused, specification
 from tidegrid.connectors.embedded.config import ClusterConfig
 from tidegrid.connectors.embedded.journal import Journal
-from tidegrid.connectors.embedded.nodes import Partition, Place
+from tidegrid.connectors.embedded.nodes import Partition, Place, Seat, Wanted
 from tidegrid.connectors.embedded.passes import Passes
 from tidegrid.connectors.embedded.runs import Run
 from tidegrid.connectors.embedded.state import JobState, Phase, State, TaskState
@@ -97,16 +97,15 @@ class Cluster:
             self._ended(task, run)
 
     def _hold(self, task: TaskState, run: Run) -> None:
-        """Count what an adopted task uses, on the node it was given."""
-        node, cpus, gpus = 0, [], []
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            fields = (run.directory / "place").read_text().split(";")
-            node, cpus, gpus = int(fields[0]), list(expand(fields[1])), list(expand(fields[2]))
+        """Count what an adopted task uses, on the nodes it was given; on the first ones where nobody can say which they were."""
+        seats = [Seat(i) for i in range(task.job.spec["nodes"])]
+        with contextlib.suppress(OSError, ValueError, TideError):
+            seats = [Seat.read(line) for line in (run.directory / "place").read_text().splitlines()] or seats
         partition = self.partitions.get(task.job.spec["partition"])
         if partition is not None:
             ran_s = (_now_us() - run.claimed.started_us) // 1_000_000 if run.claimed else 0
             ends_s = _scheduling_s() + max(0, task.job.spec["wall_s"] - max(0, ran_s))
-            partition.adopt(task.key, node, task.job.need, ends_s, cpus, gpus)
+            partition.adopt(task.key, seats, task.job.each, ends_s)
             self.passes[partition.config.name].held(_name(task), task.job.need, ends_s)
         task.job.active += 1
 
@@ -223,8 +222,7 @@ class Cluster:
                 continue
             queue = self.state.queue(name)[:QUEUE_ROWS]
             by_key = {t.key: t for t in queue}
-            rows = [(t.key, t.job.need, int(t.job.spec["wall_s"])) for t in queue]
-            chosen = partition.choose(now_s, rows)
+            chosen = partition.choose(now_s, [Wanted(t.key, t.job.each, t.job.spec["wall_s"], t.job.spec["nodes"]) for t in queue])
             self.passes[name].note(now_s, ((_name(t), t.job.need, int(t.job.spec["wall_s"])) for t in queue),
                                    [_name(by_key[key]) for key, _ in chosen])  # type: ignore[index]
             for key, place in chosen:
@@ -234,7 +232,7 @@ class Cluster:
         job = task.job
         try:
             run = Run.fresh(self.runs_dir, job.native_id, task.task)
-            (run.directory / "place").write_text(f"{place.node};{compress(place.cpus)};{compress(place.gpus)}")
+            (run.directory / "place").write_text("".join(f"{seat.line()}\n" for seat in place.seats))
             run.spawn(self._shim_spec(task, place, run))
         except OSError as e:
             print(f"cannot start {job.name}.{task.task}: {e}", file=sys.stderr)
@@ -248,25 +246,28 @@ class Cluster:
         run.watch(asyncio.get_running_loop(), lambda: self._started(task, run), lambda: self._ended(task, run))
 
     def _shim_spec(self, task: TaskState, place: Place, run: Run) -> dict[str, Any]:
+        """Its script runs once, with what its nodes have together: they are all on this host."""
         spec = task.job.spec
+        partition = self.partitions[spec["partition"]]
         env = {k: v for k in ("PATH", "HOME", "LANG", "LC_ALL", "USER", "LOGNAME", "TZ") if (v := os.environ.get(k))}
         env |= spec["env"]
         env |= {
             "TIDE_NATIVE_ID": task.job.native_id,
             "TIDE_TASK": str(task.task),
             "TIDE_RUN": run.directory.name,
+            "TIDE_NODES": str(spec["nodes"]),
             "TIDE_CORES": str(spec["cores"]),
             "TIDE_MEMORY_MIB": str(spec["memory_mib"]),
         }
-        if self.partitions[spec["partition"]].config.gpus:
-            env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, place.gpus))
+        if partition.config.gpus:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, partition.devices(place)))
         return {
             "directory": spec["directory"],
             "script": spec["script"],
             "log": f"{spec['directory']}/log/{task.task}.batch",
             "env": env,
             "wall_s": spec["wall_s"],
-            "memory_mib": spec["memory_mib"] if self.config.enforce_memory else 0,
+            "memory_mib": spec["memory_mib"] * spec["nodes"] if self.config.enforce_memory else 0,
             "grace_s": self.config.kill_grace_s,
             "cpus": list(place.cpus),
         }

@@ -51,8 +51,6 @@ class EmbeddedConnector:
             )
 
     async def submit(self, request: SubmitRequest) -> str:
-        if request.nodes > 1:
-            raise SiteRefused("site.one_node", f"{self.cluster} runs each job on one of its nodes, and {request.nodes} were asked for")
         if request.constraint or request.qos:
             raise SiteRefused("site.no_feature", f"{self.cluster} knows no features of nodes and no qualities of service")
         job = {
@@ -63,6 +61,7 @@ class EmbeddedConnector:
             "cores": request.cores,
             "memory_mib": request.memory_mib,
             "wall_s": request.wall_s,
+            "nodes": request.nodes,
             "gpus": request.gpus,
             "gpu_type": request.gpu_type,
             "tasks": compress(request.tasks),

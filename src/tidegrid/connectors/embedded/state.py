@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from tidegrid.connectors.embedded.journal import Record
+from tidegrid.connectors.embedded.nodes import Need, times
 from tidegrid.domain.ranges import compress, expand
 
 
@@ -46,8 +47,14 @@ class JobState:
     active: int = 0  # tasks starting or running: what the throttle counts
 
     @property
-    def need(self) -> tuple[int, int, int]:
+    def each(self) -> Need:
+        """What a task needs of each of its nodes."""
         return (self.spec["cores"], self.spec["memory_mib"], self.spec["gpus"])
+
+    @property
+    def need(self) -> Need:
+        """What a task needs of the partition: of all its nodes."""
+        return times(self.each, self.spec["nodes"])
 
     def listed(self) -> list[str]:
         """[name, native id, waiting tasks, running tasks]"""
