@@ -290,7 +290,7 @@ class SlurmConnector:
             options.append("--hold")
         if r.warn_s:
             options.append(f"--signal=B:USR1@{r.warn_s}")
-        env = {"TIDE_CORES": str(r.cores), "TIDE_MEMORY_MIB": str(r.memory_mib), **r.env}
+        env = {"TIDE_NODES": str(r.nodes), "TIDE_CORES": str(r.cores), "TIDE_MEMORY_MIB": str(r.memory_mib), **r.env}
         return Sbatch(directory, r.script, tuple([*options, *s.options]), tuple(sorted(env.items())), seconds=s.call + 5)
 
 
