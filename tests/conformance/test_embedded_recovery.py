@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import random
 import signal
@@ -36,6 +37,30 @@ async def test_a_running_job_survives_its_supervisor_and_is_adopted(own_site: Em
     assert (ended.reason, ended.exit_code, ended.started_at) == (Reason.FAILED, 4, started.at)
     assert (await own_watch.look()).loads[0].cores == (4, 4)
     assert await own_site.files.read(f"{request.directory}/log/0.out") == b"up\n"
+
+
+async def test_all_nodes_of_a_job_are_adopted_and_none_is_given_twice(own_site: EmbeddedSite, own_watch: Watcher) -> None:
+    waits = "while [ ! -e ../go ]; do sleep 0.05; done"
+    first, second = [await own_site.stage(waits, nodes=2, memory_mib=100) for _ in range(2)]
+    whole = await own_site.stage("echo ran", nodes=2, cores=2)
+    await own_watch.connector.submit(first)
+    await own_watch.until_started(first.name)
+    for request in (whole, second):  # the second ends, as far as it tells, no later than the first: it may go before
+        await own_watch.connector.submit(request)
+    own_site.restart()
+    await own_watch.until_started(second.name)
+    own_site.restart()
+    load = (await own_watch.look()).loads[0]
+    assert (load.cores, load.memory_mib) == ((4, 0), (2048, 2048 - 400))
+    assert [row[1:] for row in load.running] == [(2, 200, 0)] * 2 and [row[1:] for row in load.waiting] == [(4, 256, 0)]
+    places = sorted(p.read_text() for p in (own_site.home / "run").glob("*/place"))
+    assert places == ["0;;\n1;;\n"] * 2
+    await own_site.files.write(f"{first.directory}/go", b"")
+    await own_watch.until_ended(first.name)
+    assert (await own_watch.look()).loads[0].cores == (4, 2) and own_watch.started(whole.name) is None
+    await own_site.files.write(f"{second.directory}/go", b"")
+    assert (await own_watch.until_ended(whole.name)).reason is Reason.OK
+    assert (await own_watch.look()).loads[0].cores == (4, 4)
 
 
 async def test_a_job_that_ends_without_a_supervisor_is_accounted_by_the_next(
@@ -208,6 +233,29 @@ async def test_cores_are_held_to_their_cpus_where_they_are_named(tmp_path: Path)
         assert (await site.files.read(f"{request.directory}/log/0.out")).split()[1] == str(cpus[0]).encode()
         assert (await watch.look()).loads[0].enforced["cores"] == "affinity"
         assert (site.home / "socket").stat().st_mode & 0o777 == 0o600
+    finally:
+        await watch.connector.close()
+        site.end_everything()
+
+
+async def test_what_several_nodes_have_is_there_together_and_the_job_is_held_to_it(tmp_path: Path) -> None:
+    """Two nodes of one machine: both CPUs, the GPUs by their numbers there, twice the memory and no more."""
+    cpus = sorted(os.sched_getaffinity(0))
+    cpus = [cpus[0], cpus[-1]]
+    partition = {"name": "cpu", "nodes": 2, "cores": 1, "memory_mib": 512, "gpus": 2, "gpu_type": "a100", "cpus": cpus}
+    site = EmbeddedSite(tmp_path / "east", partitions=[partition])
+    site.start()
+    watch = Watcher(site.connector())
+    try:
+        look = "exec python3 -c 'import os; x = b\"1\" * (90 << 20); print(*sorted(os.sched_getaffinity(0)), os.environ[\"CUDA_VISIBLE_DEVICES\"])'"
+        fits = dataclasses.replace(await site.stage(look, nodes=2, memory_mib=64), gpus=1)
+        greedy = await site.stage("exec python3 -c 'import time; x = b\"1\" * (200 << 20); time.sleep(30)'", nodes=2, memory_mib=64)
+        for request in (fits, greedy):
+            await watch.connector.submit(request)
+        assert (await watch.until_ended(fits.name)).reason is Reason.OK
+        told = (await site.files.read(f"{fits.directory}/log/0.out")).decode().split()
+        assert told == [*map(str, sorted(set(cpus))), "0,2"]
+        assert (await watch.until_ended(greedy.name)).reason is Reason.OOM
     finally:
         await watch.connector.close()
         site.end_everything()

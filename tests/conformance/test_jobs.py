@@ -190,6 +190,25 @@ async def test_an_array_runs_every_task_and_never_more_at_once_than_its_throttle
     assert max(sum(begin <= at < end for begin, end in spans) for at, _ in spans) == 2
 
 
+async def test_a_job_of_several_nodes_has_all_of_them_at_once_and_runs_once(site: Any, connector: Any, watch: Watcher) -> None:
+    nodes, cores = site.whole
+    blocker = await site.stage("sleep 60", memory_mib=16)
+    gang = await site.stage('echo "$TIDE_NODES $TIDE_CORES $TIDE_MEMORY_MIB"; sleep 1', nodes=nodes, cores=cores, memory_mib=64)
+    await connector.submit(blocker)
+    await watch.until_started(blocker.name)
+    await connector.submit(gang)
+    load = next(x for x in (await watch.look()).loads if x.partition == site.partition)
+    assert (60, nodes * cores, nodes * 64, 0) in load.waiting
+    found = await connector.find(gang.name)
+    assert (found.waiting, found.running) == ((0,), ()), "it has what is not free"
+    await connector.cancel(blocker.name, "")
+    await watch.until_started(gang.name)
+    load = next(x for x in (await watch.look()).loads if x.partition == site.partition)
+    assert [row[1:] for row in load.running] == [(nodes * cores, nodes * 64, 0)] and load.cores == (nodes * cores, 0)  # of all nodes
+    assert (await watch.until_ended(gang.name)).reason is Reason.OK
+    assert await site.files.read(f"{gang.directory}/log/0.out") == f"{nodes} {cores} 64\n".encode()
+
+
 async def test_single_tasks_of_an_array_are_cancelled(site: Any, connector: Any, watch: Watcher) -> None:
     request = await site.stage("sleep 0.3", tasks=(0, 1, 2), throttle=1)
     native_id = await connector.submit(request)

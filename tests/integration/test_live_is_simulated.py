@@ -17,21 +17,25 @@ from tidegrid.simulation.live import check
 QUEUES = NETWORK.replace("{kind: embedded, kill_grace_s: 1}", "{kind: embedded, kill_grace_s: 1, queue: default}").replace(
     "nodes: 2, cores: 4", "nodes: 1, cores: 4")  # fmt: skip
 
+# Nodes of one core, so that what the pool has room for the nodes can hold, also for a job of several.
+GANGS = QUEUES.replace("nodes: 1, cores: 4", "nodes: 4, cores: 1").replace("nodes: 1, cores: 8", "nodes: 8, cores: 1")
+
 
 def records(home: Path) -> dict[str, list[Mapping[str, Any]]]:
     return {p.parent.name: [json.loads(line) for line in p.read_text().splitlines()] for p in sorted(home.glob("clusters/*/passes.*.jsonl"))}
 
 
-async def _contended(home: Path, jobs: int, seed: int) -> None:
+async def _contended(home: Path, jobs: int, seed: int, *, wide: str = "cores", network: str = QUEUES) -> None:
+    """wide: what jobs ask for several of."""
     rng = random.Random(seed)
     print(f"seed {seed}")
-    async with running(home, network=QUEUES, settings={"tick": 0.2}) as net:
+    async with running(home, network=network, settings={"tick": 0.2}) as net:
         ids = []
         for at in range(0, jobs, 25):
             bodies = []
             for _ in range(at, min(at + 25, jobs)):
                 body = shell(f"sleep {rng.choice((0, 0, 0.1, 0.4))}", movable=False)
-                body["resources"] = {"cores": rng.choice((1, 1, 1, 2, 4)), "memory_mib": 64, "wall_s": rng.choice((5, 20, 60, 600))}
+                body["resources"] = {"cores": 1, "memory_mib": 64, "wall_s": rng.choice((5, 20, 60, 600)), wide: rng.choice((1, 1, 1, 2, 4))}
                 bodies.append(body)
             ids += [v["id"] for v in await net.platform.submit_many(net.acme, bodies, None)]
         ended = await net.wait(*ids, timeout=400)
@@ -55,3 +59,14 @@ def test_the_simulator_makes_the_choices_that_were_made_live(tmp_path: Path, job
     assert starts == jobs and contended, "nobody ever waited"
     others = [check(record, policy=p) for record in found.values() for p in ("fcfs", "sjf")]
     assert not all(a.agrees for a in others), "a control: other policies choose otherwise"
+
+
+@pytest.mark.timeout(300)
+def test_jobs_of_several_nodes_are_in_the_record_with_all_that_they_take(tmp_path: Path) -> None:
+    asyncio.run(_contended(tmp_path / "home", 60, seed=12, wide="nodes", network=GANGS))
+    found = records(tmp_path / "home")
+    widths = [row[2:] for record in found.values() for line in record[1:] for row in line["came"]]
+    assert {cores for cores, *_ in widths} == {1, 2, 4} and all(memory == 64 * cores for cores, memory, _ in widths)
+    for cluster, record in found.items():
+        assert check(record).agrees, cluster
+    assert any(len(row["started"]) < len(row["came"]) for record in found.values() for row in record[1:]), "nobody ever waited"

@@ -24,6 +24,7 @@ class SlurmSite(StagedSite):
     """home: a directory of the test's own; the root lies in it. cluster: one of the test-bed, of alpha's shape."""
 
     partition, single, single_cores = "cpu", "debug", 32
+    whole = (4, 32)
     clock_us = 1_000_000
     wall_us, wall_slack_us = 60_000_000, 45_000_000  # minutes, looked at now and then
     kills_memory = False  # no cgroups on the test-bed
@@ -34,6 +35,7 @@ class SlurmSite(StagedSite):
         ({"partition": "gone"}, "site.no_partition"),
         ({"cores": 33}, "site.impossible"),
         ({"memory_mib": 128_001}, "site.impossible"),
+        ({"nodes": 5}, "site.impossible"),
     )
 
     def __init__(self, home: Path, cluster: Any, *, ssh: bool) -> None:

@@ -19,6 +19,7 @@ class StagedSite:
     """What the conformance tests need of a site. files: its SiteFiles; root: its path, as the nodes see it too.
 
     single: the partition that runs one job of `single_cores` at a time. clock_us: how finely its accounting tells time;
+    whole: how many nodes `partition` has, and cores each;
     wall_us: the shortest wall time it can hold a job to, and how late it may be. too_much: requests that it can never run, with the code of each.
     kills_memory: whether it holds jobs to their memory; catches_daemons: whether it ends what
     left the job's session; exact_load: whether its
@@ -29,7 +30,7 @@ class StagedSite:
     root: Any
     files: Any
     single, single_cores = "one", 1
-    partition = "cpu"
+    partition, whole = "cpu", (2, 2)
     clock_us = 1
     wall_us, wall_slack_us = 1_000_000, 3_000_000
     kills_memory = True
@@ -40,6 +41,7 @@ class StagedSite:
         ({"partition": "gone"}, "site.no_partition"),
         ({"cores": 3}, "site.impossible"),
         ({"memory_mib": 4096}, "site.impossible"),
+        ({"nodes": 3}, "site.impossible"),
     )
     numbers: Iterator[int]
 
@@ -58,6 +60,7 @@ class StagedSite:
         wait_s: int = 30,
         partition: str = "cpu",
         cores: int = 1,
+        nodes: int = 1,
         memory_mib: int = 128,
         wall_s: int = 60,
         tasks: Sequence[int] = (0,),
@@ -90,6 +93,7 @@ class StagedSite:
             script=BATCH_FILE,
             partition={"cpu": self.partition, "one": self.single}.get(partition, partition),
             cores=self.single_cores if partition == "one" else cores,
+            nodes=nodes,
             memory_mib=memory_mib,
             wall_s=wall_s,
             tasks=tuple(tasks),
