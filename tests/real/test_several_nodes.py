@@ -31,7 +31,7 @@ def test_a_process_runs_on_each_core_of_each_node(slurm: Testbed, tmp_path: Path
             for place in bed.PLACES.values():
                 body: dict[str, Any] = {"app": "lammps-melt", "params": {"steps": 50}, "constraints": {"any_of": [place]}}
                 body["resources"] = {"nodes": 2, "cores": 2, "wall_s": 120}
-                # the test-bed's nodes are this machine too, which MPI does not see: their shared memory would have the same names
+                # the test-bed's nodes are this machine too, which MPI does not see: their shared memory has the same names
                 body["env"] = {"OMPI_MCA_btl": "tcp,self", "OMPI_MCA_btl_tcp_if_include": "lo"}
                 ids.append((await p.submit(net.acme, body, None))["id"])
             views = await net.wait(*ids, actor=net.acme, timeout=110)

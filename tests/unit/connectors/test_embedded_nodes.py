@@ -200,7 +200,8 @@ def test_nodes_stay_kept_only_for_the_first_of_the_queue() -> None:
 
 
 def crowd(p: Partition, gang: Wanted, rng: random.Random) -> tuple[list[int], int, int]:
-    """Small tasks keep coming, the gang among them: until when its nodes were kept at each look, how many started meanwhile, and its start."""
+    """Small tasks keep coming, the gang among them: until when its nodes were kept at each look, how many started meanwhile, and when
+    it did."""
     queue: list[Wanted] = []
     until: list[int] = []
     behind = 0

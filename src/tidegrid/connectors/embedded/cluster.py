@@ -222,7 +222,8 @@ class Cluster:
                 continue
             queue = self.state.queue(name)[:QUEUE_ROWS]
             by_key = {t.key: t for t in queue}
-            chosen = partition.choose(now_s, [Wanted(t.key, t.job.each, t.job.spec["wall_s"], t.job.spec["nodes"]) for t in queue])
+            wanted = [Wanted(t.key, t.job.each, int(t.job.spec["wall_s"]), t.job.spec["nodes"]) for t in queue]
+            chosen = partition.choose(now_s, wanted)
             self.passes[name].note(now_s, ((_name(t), t.job.need, int(t.job.spec["wall_s"])) for t in queue),
                                    [_name(by_key[key]) for key, _ in chosen])  # type: ignore[index]
             for key, place in chosen:

@@ -4,8 +4,8 @@
         [{"name": "cpu", "nodes": 2, "cores": 2, "memory_mib": 2048, "gpus": 0, "gpu_type": "", "cpus": [0, 1, 2, 3]}]}
 
 nodes are alike; cores, memory_mib and gpus are of one node; cpus (optional): host CPUs that the cores stand for, node by node.
-Where they are given tasks are held to them, else cores are shared and said to be. A partition's GPUs are the host's from number 0 on, node
-by node too: those of the second node begin at number `gpus`. CUDA_VISIBLE_DEVICES tells a task its own.
+Where they are given tasks are held to them, else cores are shared and said to be. A partition's GPUs are the host's from number 0 on,
+node by node too: those of the second node begin at number `gpus`. CUDA_VISIBLE_DEVICES tells a task its own.
 """
 
 from __future__ import annotations
