@@ -55,7 +55,7 @@ TEXTS: Mapping[Refusal, str] = {
     Refusal.NOT_LISTED: "are not among those the job names",
     Refusal.EXCLUDED: "are excluded by the job, or refused it before",
     Refusal.GPU_TYPE: "have no GPU of that type",
-    Refusal.TOO_LARGE: "have no node large enough for one task",
+    Refusal.TOO_LARGE: "have no nodes, or too few, that are large enough for one task",
     Refusal.TOO_LONG: "do not allow that wall time",
     Refusal.UNHEALTHY: "do not answer",
     Refusal.DRAINED: "are drained by an operator",
