@@ -127,7 +127,7 @@ def test_a_new_job_has_the_same_scores_and_goes_to_the_same_place(objective: str
         missed = live.note == MISSED
         for s in range(len(SIZES)):
             fits = w.request.need[0] <= 1000 * SIZES[s]
-            simulated = broker.score_at(w.state, w.broker, now, w.request.id, 0, s, float("inf"), True, True) if fits else float("inf")
+            simulated = broker.score_at(w.state, w.broker, now, w.request.id, 0, s, float("inf"), True) if fits else float("inf")
             assert simulated == pytest.approx(float("inf") if missed else scores.get(s, float("inf")), rel=1e-9, abs=1e-12), (seed, s)
         sent += w.sent
         waits += any(c.wait_ahead > 0 for c in live.candidates)

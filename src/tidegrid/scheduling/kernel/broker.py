@@ -114,27 +114,25 @@ def choose(st: State, net: Net, now: int, j: int) -> int:
 def best_place(st: State, net: Net, now: int, j: int, home: int, in_time: bool) -> int:
     """The site with the best score of those that keep the job's deadline; not in_time: where it ends first. Of equal ones home, else the
     first; -1 for none."""
-    best, lowest, guess = -1, math.inf, lowest_load(st, net, j, home)
-    if starts_now(st, net, home, now, j, planned_at(st, home, j)):
-        guess = -1
-    for i in range(-2, int(net.word[SITES])):
-        s = guess if i == -2 else home if i == -1 else i  # good scores first, so that others need not be run ahead so far
-        if s < 0 or (i >= 0 and (s == home or s == guess)) or not (s == home or is_open(net, s)):  # noqa: SIM109 - compiled source
+    best, lowest = -1, math.inf
+    for i in range(-1, int(net.word[SITES])):
+        s = home if i < 0 else i
+        if (i >= 0 and s == home) or not (s == home or is_open(net, s)):
             continue
         if not within(st.job, job_at(st, j) + NEED, st.mem, site_at(st, s) + ROOM + st.mem[KINDS], st.mem[KINDS]):
             continue
-        at = score_at(st, net, now, j, home, s, lowest, best != home, in_time)
-        if at < lowest or (at == lowest and at < math.inf and (s == home or (best != home and s < best))):
+        at = score_at(st, net, now, j, home, s, lowest, in_time)
+        if at < lowest:
             best, lowest = s, at
     return best
 
 
-def score_at(st: State, net: Net, now: int, j: int, home: int, s: int, lowest: float, equal: bool, in_time: bool) -> float:
-    """The score of a new job at site s, infinite where that is above `lowest`, or (not `equal`) no better, or too late; not in_time: when it has ended."""
+def score_at(st: State, net: Net, now: int, j: int, home: int, s: int, lowest: float, in_time: bool) -> float:
+    """The score of a new job at site s, infinite where that is not below `lowest`, or too late; not in_time: when it has ended."""
     second, risk, late = net.num[SECOND], net.num[RISK], delay(net, j, home, s)
     planned, estimate = planned_at(st, s, j), int(st.job[job_at(st, j) + ESTIMATE])
     ready = without_wait(st, net, j, s, planned) + second * late
-    if in_time and ready >= lowest and (ready > lowest or not equal):
+    if in_time and ready >= lowest:
         return math.inf  # before any wait
     forecast, p50, p90 = 0.0, 0.0, 0.0
     if not starts_now(st, net, s, now, j, planned):
