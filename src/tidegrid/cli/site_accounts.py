@@ -85,14 +85,14 @@ def bind(
     account: Account,
     org: Annotated[str, typer.Argument(metavar="ORG", help="An organisation.", show_default=False)],
     project: Annotated[str, typer.Option("--project", help="Of this project only.", metavar="NAME", show_default=False)] = "",
-    until: Annotated[str, typer.Option("--until", help="Until then: 2027-01-01. By default until it is released.", metavar="TIME", show_default=False)] = "",
+    until: Annotated[str, typer.Option("--until", help="Until then: 2027-01-01, or for so long: 90d. By default until it is released.", metavar="TIME", show_default=False)] = "",
     json: Json = False,
 ) -> None:
     """Give an account to a customer, from now on (operators). What an earlier one left is removed first."""
-    from tidegrid.cli.values import point
+    from tidegrid.cli.values import ahead
 
     with context.connected() as tide:
-        _say(tide.bind_site_account(_id(tide, account), org, project=project or None, until=point(until)), json)
+        _say(tide.bind_site_account(_id(tide, account), org, project=project or None, until=ahead(until)), json)
 
 
 def unbind(account: Account, json: Json = False) -> None:

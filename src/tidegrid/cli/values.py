@@ -44,22 +44,15 @@ def duration(text: str) -> int:
 def point(text: str) -> str | None:
     """A point in time: `2026-11-01`, `2026-11-01T08:00` (on this machine's clock unless it names a zone), or how long ago: `7d`.
     As ISO 8601 with a zone; None where nothing is given."""
-    text = text.strip().removesuffix("ago").strip()
-    if not text:
-        return None
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone().isoformat()
-    except ValueError:
-        pass
-    try:
-        ago = duration(text)
-    except InvalidInput:
-        raise InvalidInput("time.malformed", f"{text!r} is no time", hint="write 2026-11-01, 2026-11-01T08:00 or 7d") from None
-    return (datetime.now(UTC) - timedelta(seconds=ago)).isoformat()
+    return _instant(text.strip().removesuffix("ago"), -1, "2026-11-01, 2026-11-01T08:00 or 7d")
 
 
 def ahead(text: str) -> str | None:
     """A point in time to come: as `point`, or in how long: `6h`."""
+    return _instant(text, 1, "2026-12-01, 2026-12-01T08:00, or 6h for in six hours")
+
+
+def _instant(text: str, sign: int, examples: str) -> str | None:
     text = text.strip()
     if not text:
         return None
@@ -68,13 +61,11 @@ def ahead(text: str) -> str | None:
     except (ValueError, OverflowError):
         pass
     try:
-        later = duration(text)
+        return (datetime.now(UTC) + sign * timedelta(seconds=duration(text))).isoformat()
     except InvalidInput:
-        raise InvalidInput("time.malformed", f"{text!r} is no time", hint="write 2026-12-01, 2026-12-01T08:00, or 6h for in six hours") from None
-    try:
-        return (datetime.now(UTC) + timedelta(seconds=later)).isoformat()
+        raise InvalidInput("time.malformed", f"{text!r} is no time", hint=f"write {examples}") from None
     except OverflowError:
-        raise InvalidInput("time.malformed", f"{text!r} is beyond every calendar", hint="write 6h for in six hours") from None
+        raise InvalidInput("time.malformed", f"{text!r} is beyond every calendar", hint=f"write {examples}") from None
 
 
 def yuan(text: str) -> str | None:
