@@ -78,7 +78,8 @@ class Listed:
 class NodeLoad:
     """Capacity and use of one partition, for the network's picture. cores, memory_mib, gpus: (total, free);
     largest: (cores, memory_mib, gpus) of the largest node. running: (remaining_s, cores, memory_mib, gpus) rows, of all nodes of
-    a task; waiting: (wall_s, cores, memory_mib, gpus) rows in queue order. enforced: what the cluster holds jobs to."""
+    a task; waiting: (wall_s, cores, memory_mib, gpus) rows in queue order. holes: nodes on which something is free, like ones together:
+    (how many, cores, memory_mib, gpus free on each). enforced: what the cluster holds jobs to."""
 
     partition: str
     cores: tuple[int, int]
@@ -87,6 +88,7 @@ class NodeLoad:
     largest: tuple[int, int, int]
     running: tuple[tuple[int, int, int, int], ...] = ()
     waiting: tuple[tuple[int, int, int, int], ...] = ()
+    holes: tuple[tuple[int, int, int, int], ...] = ()
     enforced: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -141,11 +141,13 @@ class Picture:
         free = capacity
         running: tuple[Any, ...] = ()
         waiting: tuple[Any, ...] = ()
+        with_room: tuple[Any, ...] = ()
         if load is not None:
             capacity = (load["cores"][0] * 1000, load["memory_mib"][0], load["gpus"][0])
             free = (load["cores"][1] * 1000, load["memory_mib"][1], load["gpus"][1])
             running = tuple((r[0], (r[1] * 1000, r[2], r[3])) for r in load["running"])
             waiting = tuple((r[0], (r[1] * 1000, r[2], r[3])) for r in load["waiting"])
+            with_room = tuple((r[0], (r[1] * 1000, r[2], r[3])) for r in load["holes"])
         row = PartitionRow(
             cluster=cluster,
             partition=p.name,
@@ -162,6 +164,7 @@ class Picture:
             supply=price["supply"],
             running=running,
             waiting=waiting,
+            holes=with_room,
         )
         return with_sent(row, _tasks(sent)) if sent else row
 
@@ -172,7 +175,7 @@ class Picture:
                 if load.partition == partition:
                     return {
                         "cores": load.cores, "memory_mib": load.memory_mib, "gpus": load.gpus,
-                        "running": load.running, "waiting": load.waiting, "enforced": load.enforced,
+                        "running": load.running, "waiting": load.waiting, "holes": load.holes, "enforced": load.enforced,
                     }  # fmt: skip
         if state is not None and state["loads"]:
             for stored in json.loads(state["loads"]):
@@ -463,10 +466,14 @@ def past_waits(rows: Sequence[Row], now: int) -> Iterator[forecasts.Said]:
         )  # fmt: skip
 
 
-def _tasks(sent: Sequence[Row]) -> Iterator[tuple[int, tuple[int, int, int]]]:
-    """(wall time, need) of each of their tasks, of the first SENT."""
-    each = ((a["wall_s"], (a["cores"] * 1000, a["memory_mib"], a["gpus"])) for a in sent for _ in expand(a["tasks"]))
-    return itertools.islice(each, SENT)
+def _tasks(sent: Sequence[Row]) -> Iterator[tuple[int, tuple[int, int, int], int]]:
+    """(wall time, need, nodes) of each of their tasks, of the first SENT."""
+
+    def each(a: Row) -> Iterator[tuple[int, tuple[int, int, int], int]]:
+        one = (a["wall_s"], (a["cores"] * 1000, a["memory_mib"], a["gpus"]), int(json.loads(a["spec"])["resources"]["nodes"]))
+        return itertools.repeat(one, len(expand(a["tasks"])))
+
+    return itertools.islice(itertools.chain.from_iterable(map(each, sent)), SENT)
 
 
 def _rates(prices: Any) -> Rates | None:

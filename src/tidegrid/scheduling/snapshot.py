@@ -23,12 +23,12 @@ from tidegrid.domain.errors import Broken, InvalidInput
 from tidegrid.domain.job import Resources
 from tidegrid.rating.book import Supply
 from tidegrid.rating.rates import Rates
-from tidegrid.scheduling import forecasts
+from tidegrid.scheduling import forecasts, holes
 from tidegrid.scheduling import software as programs
 from tidegrid.scheduling.software import Software
 
-SCHEMA = 2
-_READABLE = (1, 2)  # 1 knew nothing of software
+SCHEMA = 3
+_READABLE = (1, 2, 3)  # 1 knew nothing of software, 2 nothing of holes
 KINDS = ("millicores", "memory_mib", "gpus")
 SUPPLIES = (Supply.CO_BUILT, Supply.PURCHASED)
 _MAGIC = b"TGSNAP1\n"
@@ -59,7 +59,7 @@ class PartitionRow:
     """One partition as `Snapshot.build` takes it; capacity, free, largest and needs in the order of KINDS.
 
     largest: the largest node; max_wall_s: 0 for no limit; running: (expected end from epoch_s, need) rows; waiting: (estimate, need)
-    rows in queue order; sell, cost: None where no price is known, which refuses the partition; speed: relative to the
+    rows in queue order; holes: nodes on which something is free, see `holes`; sell, cost: None where no price is known, which refuses the partition; speed: relative to the
     reference that run-time predictions are for; staging_s: delay before a transfer; bandwidth: bytes/s.
     """
 
@@ -82,19 +82,22 @@ class PartitionRow:
     policy: str = "easy"
     running: Sequence[tuple[int, Sequence[int]]] = ()
     waiting: Sequence[tuple[int, Sequence[int]]] = ()
+    holes: Sequence[holes.Row] = ()
 
 
-def with_sent(row: PartitionRow, sent: Iterable[tuple[int, Sequence[int]]]) -> PartitionRow:
-    """With the jobs that were sent there and that its load does not show yet, rows (estimate, need) in the order in which they were: the first
+def with_sent(row: PartitionRow, sent: Iterable[tuple[int, Sequence[int], int]]) -> PartitionRow:
+    """With the tasks that were sent there and that its load does not show yet, rows (estimate, need, nodes) in the order in which they were: the first
     ones hold what is free, as long as nobody waits; the others wait at the queue's tail."""
-    free, running, waiting = list(row.free), list(row.running), list(row.waiting)
-    for wall_s, need in sent:
-        if not waiting and all(f >= n for f, n in zip(free, need, strict=True)):
+    free, running, waiting, left = list(row.free), list(row.running), list(row.waiting), list(row.holes)
+    for wall_s, need, nodes in sent:
+        each = holes.each_of(need, nodes)
+        if not waiting and all(f >= n for f, n in zip(free, need, strict=True)) and holes.hold(left, each, nodes):
             free = [f - n for f, n in zip(free, need, strict=True)]
+            left = holes.take(left, each, nodes)
             running.append((wall_s, need))
         else:
             waiting.append((wall_s, need))
-    return replace(row, free=free, running=running, waiting=waiting)
+    return replace(row, free=free, running=running, waiting=waiting, holes=left)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +108,7 @@ class Snapshot:
     float64[P]; easy bool[P]: EASY backfill there, else FCFS.
 
     running jobs of partition p: rows run_ptr[p]:run_ptr[p+1] of run_end_s int64[R], run_need int64[R,K]; waiting ones: rows of
-    wait_ptr, wait_wall_s, wait_need. apps: names known to be installed only where `installed` bool[A,P] says; software: what is
+    wait_ptr, wait_wall_s, wait_need; its holes (`holes`): rows of hole_ptr, hole_nodes int64[H], hole_free int64[H,K]. apps: names known to be installed only where `installed` bool[A,P] says; software: what is
     known of installations, licences and machines. wait_table float64[P,N,4]: what forward runs were worth there (`forecasts`); nothing is known
     where it is left out.
     """
@@ -141,6 +144,9 @@ class Snapshot:
     apps: tuple[str, ...]
     installed: Bools
     wait_table: Floats = field(default_factory=lambda: np.empty((0, 0, 0)))
+    hole_ptr: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    hole_nodes: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    hole_free: Ints = field(default_factory=lambda: np.empty((0, len(KINDS)), np.int64))
     kinds: tuple[str, ...] = KINDS
     schema: int = SCHEMA
     software: Software = None  # type: ignore[assignment]  # None: nothing is known
@@ -151,6 +157,8 @@ class Snapshot:
             object.__setattr__(self, "software", programs.table(self.partitions))
         if not len(self.wait_table):
             object.__setattr__(self, "wait_table", forecasts.cold(len(self.partitions)))
+        if not len(self.hole_ptr):
+            object.__setattr__(self, "hole_ptr", np.zeros(len(self.partitions) + 1, np.int64))
         shapes = _shapes(self)
         for name, value in self._fields():
             if isinstance(value, np.ndarray):
@@ -161,6 +169,8 @@ class Snapshot:
     def _fields(self) -> list[tuple[str, Any]]:
         """All that is stored, by name; what is known of software as `software.apps` and so on."""
         own = [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in ("memo", "software")]
+        if self.schema < 3:
+            own = [(name, value) for name, value in own if not name.startswith("hole_")]
         if self.schema < 2:
             return own
         return own + [(f"software.{name}", value) for name, value in programs.to_fields(self.software).items()]
@@ -185,6 +195,7 @@ class Snapshot:
         gpu_types, gpu_type = _coded([r.gpu_type for r in rows])
         running = [j for r in rows for j in r.running]
         waiting = [j for r in rows for j in r.waiting]
+        with_room = [h for r in rows for h in r.holes]
         installed = {
             app: [r.cluster in places or name in places for r, name in zip(rows, names, strict=True)]
             for app, places in sorted((apps or {}).items())
@@ -222,6 +233,9 @@ class Snapshot:
             installed=np.array(list(installed.values()), np.bool_).reshape(len(installed), len(rows)),
             software=software(names) if software is not None else programs.table(names),
             wait_table=_wait_tables(names, wait_tables or {}),
+            hole_ptr=_pointers([len(r.holes) for r in rows]),
+            hole_nodes=np.array([n for n, _ in with_room], np.int64),
+            hole_free=_table([free for _, free in with_room]),
         )
 
     @property
@@ -235,6 +249,11 @@ class Snapshot:
         everywhere: Bools = np.ones(len(self.partitions), np.bool_)
         there: Bools = self.installed[self.apps.index(app)] if app in self.apps else everywhere
         return there
+
+    def holes_of(self, p: int) -> list[holes.Row]:
+        """Partition p's, see `holes`."""
+        rows = slice(int(self.hole_ptr[p]), int(self.hole_ptr[p + 1]))
+        return [(n, tuple(free)) for n, free in zip(self.hole_nodes[rows].tolist(), self.hole_free[rows].tolist(), strict=True)]
 
     @cached_property
     def places(self) -> dict[str, Ints]:
@@ -304,10 +323,11 @@ class Snapshot:
 
 
 def _shapes(s: Snapshot) -> dict[str, tuple[int, ...]]:
-    p, k, r, w = len(s.partitions), len(s.kinds), len(s.run_end_s), len(s.wait_wall_s)
+    p, k, r, w, h = len(s.partitions), len(s.kinds), len(s.run_end_s), len(s.wait_wall_s), len(s.hole_nodes)
     table: dict[str, tuple[int, ...]] = {f.name: (p,) for f in dataclasses.fields(s)}
     table.update(wait_table=(p, len(forecasts.NODES), 4), capacity=(p, k), free=(p, k), largest=(p, k), sell=(p, 3), cost=(p, 3), installed=(len(s.apps), p))
     table.update(run_ptr=(p + 1,), run_end_s=(r,), run_need=(r, k))
+    table.update(hole_ptr=(p + 1,), hole_nodes=(h,), hole_free=(h, k))
     table.update(wait_ptr=(p + 1,), wait_wall_s=(w,), wait_need=(w, k))
     table.update({f"software.{name}": shape for name, shape in programs.shapes(s.software, p).items()})
     return table

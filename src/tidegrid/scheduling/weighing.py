@@ -12,7 +12,7 @@ import numpy as np
 
 from tidegrid.domain.money import MICRO
 from tidegrid.rating.rate import MIB_PER_GIB
-from tidegrid.scheduling import forecasts
+from tidegrid.scheduling import forecasts, holes
 from tidegrid.scheduling.decision import Decision, Refusal, Terms, allocated
 from tidegrid.scheduling.feasibility import Feasibility, holds
 from tidegrid.scheduling.kernel import worth
@@ -58,6 +58,8 @@ class Batch:
         self._slowest = float(self._slowness.max(initial=0.0))
         self._room = list(snapshot.free.T.copy())
         self._load: Floats = np.zeros(len(snapshot.partitions))  # s of each whole partition, placed by this batch
+        self._holes: dict[int, tuple[list[holes.Row], dict[tuple[tuple[int, ...], int, bool], bool]]] = {}  # where this batch has taken: what is left, and whether it holds a shape
+        self._taken: Bools = np.zeros(len(snapshot.partitions), np.bool_)  # the same partitions
         self._charged = False
         self._licences: Ints = snapshot.software.pool_free.copy()
         self._factors: dict[str, Floats | None] = {}
@@ -223,16 +225,32 @@ class Batch:
 
     def _wait(self, r: Request) -> Floats:
         """Seconds by the estimates, float64[P]: the queue's, and the work of this batch where it has used up what was free."""
-        alone, at_once = self.waits.of(r.need, r.wall_s)
+        alone, at_once = self.waits.of(r.need, r.wall_s, r.nodes, r.exclusive)
         if not self._charged:
             return alone
-        fits = at_once
+        fits = at_once.copy()
         for row, n in zip(self._room, r.need, strict=True):
             if n:
-                fits = fits & (row >= n)
+                fits &= row >= n
+        if self._holes:
+            self._see_holes(r, fits)
         wait = alone + self._load
         np.putmask(wait, fits, 0.0)
         return wait
+
+    def _see_holes(self, r: Request, fits: Bools) -> None:
+        """Take from `fits` the partitions whose nodes, as this batch has left them, do not hold it."""
+        shape = r.need, r.nodes, r.exclusive
+        for p in np.flatnonzero(fits & self._taken).tolist():
+            left, known = self._holes[p]
+            if shape not in known:
+                known[shape] = holes.hold(left, self._each(r, p), r.nodes)
+            if not known[shape]:
+                fits[p] = False
+
+    def _each(self, r: Request, p: int) -> tuple[int, ...]:
+        """What it takes of each of its nodes at partition p."""
+        return holes.each_of(r.need, r.nodes, int(self.snapshot.largest[p, 0]) if r.exclusive else 0)
 
     def _corrected(self, wait: Floats) -> tuple[Floats, Floats]:
         """(p50, p90) of waits by the estimates, as the picture's table has them."""
@@ -258,6 +276,10 @@ class Batch:
                 share = max(share, n * r.tasks / max(capacity, 1))
         one = float(p90[p]) if isinstance(p90, np.ndarray) else float(self._slowness[p]) * p90
         run = min(one, float(r.wall_s)) * (1.0 if waves is None else float(waves[p]))
+        left = self._holes[p][0] if p in self._holes else self.snapshot.holes_of(p)
+        if left:
+            self._holes[p] = holes.take(left, self._each(r, p), r.nodes * r.tasks), {}
+            self._taken[p] = True
         self._load[p] += min(share, 1.0) * run  # an array's run time counts its waves already
         self._charged = True
 

@@ -129,8 +129,9 @@ def sent(conn: Connection, since: int) -> list[Row]:
     query = (
         select(
             attempts.c.cluster, attempts.c.partition, attempts.c.tasks, attempts.c.queued_at, attempts.c.wall_s, attempts.c.cores,
-            attempts.c.memory_mib, attempts.c.gpus,
+            attempts.c.memory_mib, attempts.c.gpus, jobs.c.spec,
         )
+        .join(jobs, jobs.c.id == attempts.c.job_id)
         .where(attempts.c.state != "ENDED", or_(attempts.c.state == "SUBMITTING", attempts.c.queued_at >= since))
         .order_by(attempts.c.id)
     )  # fmt: skip

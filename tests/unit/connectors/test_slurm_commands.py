@@ -80,6 +80,7 @@ def test_sinfo_counts_what_is_free_on_nodes_that_are_up() -> None:
     assert {r.node for r in drained} == {"beta2"}
     (load,) = (x for x in facts.loads_of(rows, Load().parse(recorded("load_gamma")), facts.Facts()) if x.partition == "gpu")
     assert load.cores == (168, 160) and load.gpus == (16, 14) and load.largest == (64, 512_000, 8)
+    assert load.holes == ((1, 32, by["gamma3"].memory_mib - 4096, 6), (2, 64, by["gamma1"].memory_mib, 4))
     ((left, cores, mib, gpus),) = load.running
     assert (cores, mib, gpus) == (8, 4096, 2) and 0 < left <= 600
 

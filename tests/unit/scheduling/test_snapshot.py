@@ -60,7 +60,7 @@ def test_deriving_something_from_a_snapshot_leaves_its_bytes_alone():
 def test_damaged_bytes_are_told_from_another_schema():
     good = busy().to_bytes()
     body = zlib.decompress(good[8:])
-    newer = good[:8] + zlib.compress(body.replace(b'"schema":2', b'"schema":9'))
+    newer = good[:8] + zlib.compress(body.replace(b'"schema":3', b'"schema":9'))
     with pytest.raises(Broken) as error:
         Snapshot.from_bytes(newer)
     assert error.value.code == "snapshot.schema"
@@ -110,7 +110,7 @@ def test_one_more_verification_changes_the_revision():
 
 def test_what_was_sent_and_is_not_shown_yet_holds_what_is_free_and_then_waits() -> None:
     row = PartitionRow("a", "p", "r", "x86_64", capacity=(8000, 100, 0), free=(6000, 100, 0), largest=(8000, 100, 0), sell=None, cost=None)
-    seen = with_sent(row, [(60, (4000, 10, 0)), (90, (4000, 10, 0)), (30, (1000, 10, 0))])
+    seen = with_sent(row, [(60, (4000, 10, 0), 1), (90, (4000, 10, 0), 1), (30, (1000, 10, 0), 1)])
     assert list(seen.free) == [2000, 90, 0]
     assert list(seen.running) == [(60, (4000, 10, 0))]
     assert list(seen.waiting) == [(90, (4000, 10, 0)), (30, (1000, 10, 0))]  # the small one came later: it may pass, which is for the queue to say
@@ -119,5 +119,5 @@ def test_what_was_sent_and_is_not_shown_yet_holds_what_is_free_and_then_waits() 
 def test_behind_a_queue_what_was_sent_waits_though_it_would_fit() -> None:
     row = PartitionRow("a", "p", "r", "x86_64", capacity=(8000, 100, 0), free=(6000, 100, 0), largest=(8000, 100, 0), sell=None, cost=None,
                        waiting=[(60, (8000, 10, 0))])  # fmt: skip
-    seen = with_sent(row, [(30, (1000, 10, 0))])
+    seen = with_sent(row, [(30, (1000, 10, 0), 1)])
     assert list(seen.free) == [6000, 100, 0] and list(seen.waiting) == [(60, (8000, 10, 0)), (30, (1000, 10, 0))]

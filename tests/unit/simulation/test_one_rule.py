@@ -102,7 +102,7 @@ def world(seed: int, objective: str, now: int = 100_000) -> World:
         )
         for s, n in enumerate(SIZES)
     ]  # fmt: skip
-    rows = [with_sent(row, [(int(estimate[j]), (int(need[j]) * 1000, 0, 0)) for j, to in way.items() if to == s]) for s, row in enumerate(rows)]
+    rows = [with_sent(row, [(int(estimate[j]), (int(need[j]) * 1000, 0, 0), 1) for j, to in way.items() if to == s]) for s, row in enumerate(rows)]
     snapshot = Snapshot.build(EPOCH, rows, wait_tables={f"c{s}/p": tables[s] for s in range(len(SIZES))})
     return World(st, nt, snapshot, free, waiting, len(way), told, [float(d) if seed % 2 else math.inf for d in due], asked(st, jobs, "c0", objective, int(due[-1]) if seed % 2 else None))
 

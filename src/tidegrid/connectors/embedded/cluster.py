@@ -193,6 +193,7 @@ class Cluster:
             "largest": partition.largest,
             "running": [[max(0, p.ends_s - now_s), *p.need] for p in partition.held.values()],
             "waiting": waiting,
+            "holes": partition.holes(),
             "enforced": {
                 "cores": "affinity" if partition.config.cpus else "shared",
                 "memory": "killed" if self.config.enforce_memory else "shared",

@@ -173,6 +173,7 @@ def _load(row: Any) -> NodeLoad:
         largest=_row(row["largest"], 3),
         running=tuple(_row(r, 4) for r in row["running"]),
         waiting=tuple(_row(r, 4) for r in row["waiting"]),
+        holes=tuple(_row(r, 4) for r in row["holes"]),
         enforced={_text(k): _text(v) for k, v in row["enforced"].items()},
     )
 

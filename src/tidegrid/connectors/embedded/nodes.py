@@ -122,6 +122,11 @@ class Partition:
     def free(self) -> Need:
         return tuple(sum(n.free[k] for n in self._nodes) for k in range(3))  # type: ignore[return-value]
 
+    def holes(self) -> list[tuple[int, ...]]:
+        """(how many nodes, cores, MiB, GPUs free on each), of those with a core free."""
+        free = Counter(tuple(n.free) for n in self._nodes if n.free[0] > 0)
+        return [(count, *(max(0, f) for f in room)) for room, count in sorted(free.items())]
+
     def devices(self, place: Place) -> list[int]:
         """Its GPUs as the host numbers them. All nodes are on one host, and its GPUs belong to them node by node, as its CPUs do."""
         return [seat.node * self.config.gpus + gpu for seat in place.seats for gpu in seat.gpus]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tidegrid.connectors.contract import NodeLoad, SiteRefused, SubmitRequest
 from tidegrid.connectors.slurm.commands import LoadRow, NodeRow
+
+MOST_HOLES = 1000  # kinds of nodes with something free that are told apart to the MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +91,18 @@ def loads_of(nodes: Sequence[NodeRow], jobs: Sequence[LoadRow], facts: Facts) ->
                 ),
                 running=tuple((j.left_s, j.cores, j.memory_mib, j.gpus) for j in mine if j.running),
                 waiting=tuple((j.wall_s, j.cores, j.memory_mib, j.gpus) for j in mine if not j.running),
+                holes=_holes(here),
                 enforced=facts.enforced,
             )
         )
     return tuple(loads)
+
+
+def _holes(nodes: Sequence[NodeRow]) -> tuple[tuple[int, int, int, int], ...]:
+    rooms = [(n.cpus[1], max(n.memory_mib - n.used_mib, 0), max(sum(n.gpus.values()) - n.used_gpus, 0)) for n in nodes if n.cpus[1] > 0]
+    if len(set(rooms)) > MOST_HOLES:
+        rooms = [(cpus, mib & -1024, gpus) for cpus, mib, gpus in rooms]  # alike but for less than a GiB
+    return tuple((count, *room) for room, count in sorted(Counter(rooms).items()))
 
 
 def check(request: SubmitRequest, nodes: Sequence[NodeRow]) -> None:

@@ -1,4 +1,5 @@
-"""What is on its way to a cluster counts there before the cluster shows it: jobs that come one after the other do not rush to one place."""
+"""What placement knows of a cluster beside its load: what is on its way there counts before the cluster shows it, so that jobs that come one after
+the other do not rush to one place; and what is free in pieces is no room."""
 
 from __future__ import annotations
 
@@ -77,5 +78,28 @@ def test_what_a_cluster_shows_is_not_counted_twice(tmp_path: Path) -> None:
             await until(starts)
             await until(one_node_is_free)
             await net.platform.cancel(net.acme, job)
+
+    asyncio.run(main())
+
+
+def test_what_is_free_in_pieces_is_no_room_for_a_task_of_one_node(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as net:
+            body = shell("sleep 30", constraints={"any_of": ["north"]})
+            body["resources"] |= {"cores": 3, "wall_s": 600}
+            jobs = [(await net.platform.submit(net.acme, body, None))["id"] for _ in range(2)]
+
+            async def a_core_is_free_on_each_node() -> bool:
+                found = await net.loops.picture.snapshot()
+                return found is not None and found.holes_of(int(found.places["north/cpu"][0])) == [(2, (1000, 4096 - 64, 0))]
+
+            await until(a_core_is_free_on_each_node)
+            small, large = shell("true"), shell("true")
+            large["resources"]["cores"] = 2
+            waits = [{o["partition"].partition("/")[0]: o["wait_ahead_s"] for o in (await net.platform.offers(net.acme, b))["offers"]} for b in (small, large)]
+            assert waits[0] == {"north": 0, "east": 0}
+            assert waits[1]["east"] == 0 and waits[1]["north"] > 0
+            for job in jobs:
+                await net.platform.cancel(net.acme, job)
 
     asyncio.run(main())
