@@ -234,7 +234,11 @@ async def test_load_shows_capacity_use_and_queue(site: Any, connector: Any, watc
     await connector.submit(running)
     await watch.until_started(running.name)
     await connector.submit(waiting)
-    load = next(x for x in (await watch.look()).loads if x.partition == running.partition)
+    loads = (await watch.look()).loads
+    load = next(x for x in loads if x.partition == running.partition)
+    for x in loads:  # what is free lies on nodes
+        assert sum(n * cores for n, cores, _, _ in x.holes) == x.cores[1] and all(0 < n and 0 < cores <= x.largest[0] for n, cores, _, _ in x.holes)
+    assert any(x.holes for x in loads)
     if not site.exact_load:
         assert load.cores[0] - load.cores[1] == site.single_cores
         assert load.memory_mib[0] - load.memory_mib[1] == 200
