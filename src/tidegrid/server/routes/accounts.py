@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from fastapi import Path as PathParam
 
-from tidegrid.server import accounts, views
+from tidegrid.server import accounts
 from tidegrid.server.auth import Network, OwnTokens, ReadsAccounts, WritesAccounts, WritesOrgs, new_secret
 from tidegrid.server.bodies import OrgBody, ProjectBody, TokenBody, UserBody
 from tidegrid.server.fields import TokenId
 from tidegrid.server.params import OrgName
+from tidegrid.server.views import accounts as views
 
 router = APIRouter(tags=["accounts"])
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from tidegrid.server import views
 from tidegrid.server.auth import Network, WritesJobs
 from tidegrid.server.bodies import BatchScriptBody
+from tidegrid.server.views import batch_scripts as views
 
 router = APIRouter(tags=["jobs"])
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query
 from fastapi import Path as PathParam
 
 from tidegrid.domain.errors import InvalidInput
-from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsCatalog, ReadsJobs, WritesCatalog
 from tidegrid.server.bodies import ApplicationBody
 from tidegrid.server.fields import AppName, Name
+from tidegrid.server.views import catalog as views
 
 router = APIRouter(tags=["applications"])
 

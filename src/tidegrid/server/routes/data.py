@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsJobs, WritesAccounts, WritesJobs
 from tidegrid.server.bodies import DatasetBody, HashesBody, QuotaBody, UploadBody
 from tidegrid.server.fields import BIGINT, Name
 from tidegrid.server.params import OfOrg, Upload
+from tidegrid.server.views import data as views
 
 router = APIRouter(tags=["data"])
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

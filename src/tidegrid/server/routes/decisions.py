@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsNetwork
+from tidegrid.server.views import decisions as views
 
 router = APIRouter(tags=["network"])
 

@@ -11,11 +11,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from tidegrid.domain.errors import TideError
-from tidegrid.server import problems, views
+from tidegrid.server import problems
 from tidegrid.server.auth import Network, WritesClusters
 from tidegrid.server.bodies import CheckBody, DiscoverBody
 from tidegrid.server.params import ClusterName
 from tidegrid.server.problems import log
+from tidegrid.server.views import discovery as views
 
 router = APIRouter(tags=["discovery"])
 HEARTBEAT_S = 10.0

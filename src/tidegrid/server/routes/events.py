@@ -11,11 +11,12 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from tidegrid.domain.errors import TideError
-from tidegrid.server import auth, views
+from tidegrid.server import auth
 from tidegrid.server.auth import Network, ReadsEvents
 from tidegrid.server.fields import BIGINT, JobId, Name
 from tidegrid.server.params import MAX_PAGE
 from tidegrid.server.ports import Platform
+from tidegrid.server.views import events as views
 from tidegrid.store import events as store_events
 
 router = APIRouter(tags=["events"])

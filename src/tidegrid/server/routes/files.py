@@ -14,10 +14,11 @@ from fastapi import Path as PathParam
 from fastapi.responses import FileResponse, Response
 
 from tidegrid.domain.errors import NotFound
-from tidegrid.server import problems, views
+from tidegrid.server import problems
 from tidegrid.server.auth import Network, ReadsJobs
 from tidegrid.server.fields import RelativePath
 from tidegrid.server.params import Job
+from tidegrid.server.views import files as views
 
 router = APIRouter(tags=["files"])
 _RANGE = re.compile(r"^bytes=(\d{0,18})-(\d{0,18})$")

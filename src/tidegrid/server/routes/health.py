@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tidegrid import __version__
-from tidegrid.server import views
 from tidegrid.server.auth import Anyone
+from tidegrid.server.views import health as views
 
 router = APIRouter(tags=["server"])
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsNetwork
 from tidegrid.server.fields import Name
 from tidegrid.server.params import After, Incident, Limit
+from tidegrid.server.views import incidents as views
 
 router = APIRouter(tags=["network"])
 

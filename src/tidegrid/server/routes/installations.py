@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from fastapi import Path as PathParam
 
-from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsCatalog, ReadsNetwork, WritesNetwork
 from tidegrid.server.bodies import InstallationBody, VerifyBody
 from tidegrid.server.fields import AppName, Name, Place
 from tidegrid.server.params import After, ClusterName, Limit
+from tidegrid.server.views import installations as views
 
 router = APIRouter(tags=["installations"])
 App = Annotated[AppName, PathParam(description="`id` or `id@version`")]

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 
 from tidegrid.domain.job import JobState
-from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsJobs, WritesJobs
 from tidegrid.server.bodies import OfferBody, Submission, SubmissionList
 from tidegrid.server.fields import Name
 from tidegrid.server.params import After, IdempotencyKey, Job, Limit, Offset
+from tidegrid.server.views import jobs as views
 
 router = APIRouter(tags=["jobs"])
 LOG_CHUNK = 4 << 20

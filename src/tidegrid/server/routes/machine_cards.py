@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from fastapi import Path as PathParam
 
-from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsCatalog, WritesNetwork
 from tidegrid.server.fields import Name
 from tidegrid.server.params import After, ClusterName, Limit
+from tidegrid.server.views import machine_cards as views
+from tidegrid.server.views.installations import Trial
 
 router = APIRouter(tags=["machine cards"])
 PartitionName = Annotated[Name, PathParam(description="a partition of that cluster")]
@@ -31,7 +32,7 @@ async def of_partition(
     return {"items": items, "next": following}
 
 
-@router.post("/machine-cards/{cluster}/{partition}", status_code=202, response_model=views.Trial)
+@router.post("/machine-cards/{cluster}/{partition}", status_code=202, response_model=Trial)
 async def measure(cluster: ClusterName, partition: PartitionName, platform: Network, actor: WritesNetwork) -> Any:
     """Measure a node there by a job with all its cores, which the caller's organisation pays. The card is kept at its end."""
     return await platform.machine_card_measure(actor, f"{cluster}/{partition}")

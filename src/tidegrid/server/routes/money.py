@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 
 from tidegrid.domain.money import parse_amount
-from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsJournal, ReadsUsage, WritesMoney
 from tidegrid.server.bodies import DepositBody
 from tidegrid.server.fields import JobId, micros
 from tidegrid.server.params import After, ClusterName, IdempotencyKey, Limit, OfOrg
+from tidegrid.server.views import money as views
 
 router = APIRouter(tags=["money"])
 Moment = Annotated[AwareDatetime | None, Query(description="on the site's clock; by default the last day")]

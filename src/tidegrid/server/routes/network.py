@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi import Path as PathParam
 
 from tidegrid.domain.errors import InvalidInput
-from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsCatalog, ReadsNetwork, WritesClusters, WritesNetwork
 from tidegrid.server.params import ClusterName
+from tidegrid.server.views import network as views
 
 router = APIRouter(tags=["network"])
 _YAML = {"requestBody": {"required": True, "content": {"application/yaml": {"schema": {"type": "string"}}}}}

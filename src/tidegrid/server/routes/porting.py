@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi import Path as PathParam
 
-from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsNetwork, WritesNetwork
 from tidegrid.server.bodies import PortingBody, PortingMoveBody
 from tidegrid.server.fields import PortingId
+from tidegrid.server.views import porting as views
 
 router = APIRouter(tags=["porting"])
 Item = Annotated[PortingId, PathParam(description="an item of the board")]

@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsNetwork
+from tidegrid.server.views import servers as views
 
 router = APIRouter(tags=["network"])
 

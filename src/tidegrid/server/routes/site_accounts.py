@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi import Path as PathParam
 
-from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsSites, WritesSites
 from tidegrid.server.bodies import BindingBody, SiteAccountBody
 from tidegrid.server.fields import Name, SiteAccountId, micros
+from tidegrid.server.views import site_accounts as views
 
 router = APIRouter(tags=["accounts at centres"])
 Account = Annotated[SiteAccountId, PathParam(description="an account's id")]

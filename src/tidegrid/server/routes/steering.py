@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from tidegrid.server import views
 from tidegrid.server.auth import Network, ReadsNetwork, WritesClusters
 from tidegrid.server.bodies import SteeringBody
 from tidegrid.server.fields import Name
 from tidegrid.server.params import ClusterName
+from tidegrid.server.views import steering as views
 
 router = APIRouter(tags=["network"])
 
