@@ -79,7 +79,7 @@ def _difference(engine: Engine) -> list[Any]:
 
 
 def test_migrations_arrive_at_the_declared_schema(empty_url: str) -> None:
-    """Where this fails, schema.py was changed without a revision: write one under store/migrations/versions."""
+    """Where this fails, store.schema was changed without a revision: write one under store/migrations/versions."""
     engine = writer_engine(make_url(empty_url))
     migrations.upgrade(engine, empty_url)
     assert _difference(engine) == []

@@ -8,8 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from tidegrid.store.schema import attempts, executions, jobs
-from tidegrid.store.schema_software import installation_events, installations, trials
+from tidegrid.store.schema import attempts, executions, installation_events, installations, jobs, trials
 from tidegrid.store.upsert import insert as upsert
 
 Row = dict[str, Any]

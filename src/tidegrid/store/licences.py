@@ -7,8 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from tidegrid.store.schema import attempts
-from tidegrid.store.schema_software import licence_uses
+from tidegrid.store.schema import attempts, licence_uses
 
 
 def take(conn: Connection, attempt_id: int, org_id: int, pools: Sequence[tuple[str, int]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
 
-from tidegrid.store.schema_software import machine_cards
+from tidegrid.store.schema import machine_cards
 
 Row = dict[str, Any]
 _c = machine_cards.c

@@ -7,8 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, not_, select, update
 
-from tidegrid.store.schema import jobs, orgs, usage
-from tidegrid.store.schema_software import porting, porting_events, unmet
+from tidegrid.store.schema import jobs, orgs, porting, porting_events, unmet, usage
 from tidegrid.store.upsert import added
 from tidegrid.store.upsert import insert as upsert
 

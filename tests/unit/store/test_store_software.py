@@ -11,9 +11,8 @@ from tests.parts.stores import T0, add_attempt, add_tenant
 from tidegrid.domain.ids import Ids
 from tidegrid.store import installations, licences, machine_cards, porting
 from tidegrid.store.engine import Store
-from tidegrid.store.schema import attempts
-from tidegrid.store.schema_software import installation_events, porting_events
-from tidegrid.store.schema_software import machine_cards as cards_table
+from tidegrid.store.schema import attempts, installation_events, porting_events
+from tidegrid.store.schema import machine_cards as cards_table
 
 KEY = {"app": "lmp", "version": "v1", "cluster": "east", "partition": "cpu"}
 WAY = {"kind": "command", "name": "lmp", "words": ["/usr/bin/lmp"]}

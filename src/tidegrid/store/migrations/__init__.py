@@ -1,6 +1,6 @@
 """The schema's history: `versions/`, one revision a file, run by `Store.open`; nobody runs it by hand.
 
-A change of `schema.py` goes with a new revision that makes the same change to databases that exist, and `HEAD` here.
+A change of `store.schema` goes with a new revision that makes the same change to databases that exist, and `HEAD` here.
 tests/integration/test_migrations.py holds the two together.
 """
 

@@ -1,11 +1,10 @@
-"""Tables of what is installed where, what machines can do, licences, and the porting board. See `schema`."""
+"""What can run: applications, what of them is installed where, what machines can do, licences, and the porting board."""
 
 from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
     Column,
-    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -16,12 +15,17 @@ from sqlalchemy import (
     text,
 )
 
-from tidegrid.store.schema import _id, _int, _org, _text, metadata
+from tidegrid.store.schema.columns import bool_, float_, id_, int_, metadata, org_, text_
 
-
-def _float(name: str) -> Column[float]:
-    return Column(name, Float(53), nullable=True)
-
+apps = Table(
+    "apps",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),  # content hash
+    text_("body"),  # canonical JSON of the document
+    int_("created_at"),
+    bool_("current"),
+)
 
 installations = Table(  # what is known beyond the network file, by version; see catalog.installations
     "installations",
@@ -30,50 +34,50 @@ installations = Table(  # what is known beyond the network file, by version; see
     Column("version", String(64), primary_key=True),
     Column("cluster", String(64), primary_key=True),
     Column("partition", String(64), primary_key=True),
-    _text("state"),
-    _text("reason"),
-    _text("way", "null"),  # JSON: how it was invoked when this was said
-    _int("changed_at"),
-    _text("changed_by"),
+    text_("state"),
+    text_("reason"),
+    text_("way", "null"),  # JSON: how it was invoked when this was said
+    int_("changed_at"),
+    text_("changed_by"),
 )
 
 installation_events = Table(  # immutable
     "installation_events",
     metadata,
-    _id(),
-    _text("app"),
-    _text("version"),
-    _text("cluster"),
-    _text("partition"),
-    _int("at"),
-    _text("by"),
-    _text("state"),
-    _text("reason"),
-    _text("way", "null"),
+    id_(),
+    text_("app"),
+    text_("version"),
+    text_("cluster"),
+    text_("partition"),
+    int_("at"),
+    text_("by"),
+    text_("state"),
+    text_("reason"),
+    text_("way", "null"),
     Index("installation_history", "app", "cluster", "partition", "id"),
 )
 
 trials = Table(  # jobs that find something out about a partition
     "trials",
     metadata,
-    _id(),
-    _org(),
-    _int("batch"),  # trials that are judged together
-    _text("kind"),  # verify | card
-    _text("app"),
-    _text("version"),
-    _text("cluster"),
-    _text("partition"),
-    _text("test"),
-    _text("way", "null"),
-    _int("job_id"),
-    _text("by"),
-    _text("state", "running"),  # running | passed | failed | void: it says nothing of the application
-    _text("failed", "[]"),  # JSON: what was not as expected
-    _text("found", "{}"),  # JSON: what the test looked at
-    _float("seconds"),
-    _int("created_at"),
-    _int("ended_at", None),
+    id_(),
+    org_(),
+    int_("batch"),  # trials that are judged together
+    text_("kind"),  # verify | card
+    text_("app"),
+    text_("version"),
+    text_("cluster"),
+    text_("partition"),
+    text_("test"),
+    text_("way", "null"),
+    int_("job_id"),
+    text_("by"),
+    text_("state", "running"),  # running | passed | failed | void: it says nothing of the application
+    text_("failed", "[]"),  # JSON: what was not as expected
+    text_("found", "{}"),  # JSON: what the test looked at
+    float_("seconds"),
+    int_("created_at"),
+    int_("ended_at", None),
     ForeignKeyConstraint(["org_id", "job_id"], ["jobs.org_id", "jobs.id"]),
     Index("trials_of_app", "app", "version", "id"),
     Index("running_trials", "id", sqlite_where=text("state = 'running'"), postgresql_where=text("state = 'running'")),
@@ -82,14 +86,14 @@ trials = Table(  # jobs that find something out about a partition
 machine_cards = Table(  # immutable; the newest of a partition is in force
     "machine_cards",
     metadata,
-    _id(),
-    _text("cluster"),
-    _text("partition"),
-    _int("measured_at"),
-    _int("job_id"),
-    _text("by"),
-    _text("hash"),
-    _text("body"),  # JSON, see catalog.machine_card
+    id_(),
+    text_("cluster"),
+    text_("partition"),
+    int_("measured_at"),
+    int_("job_id"),
+    text_("by"),
+    text_("hash"),
+    text_("body"),  # JSON, see catalog.machine_card
     Index("cards_of_partition", "cluster", "partition", "id"),
 )
 
@@ -98,8 +102,8 @@ licence_uses = Table(  # what a live attempt has of a licence; it is free again 
     metadata,
     Column("attempt_id", BigInteger, primary_key=True, autoincrement=False),
     Column("pool", String(64), primary_key=True),
-    _org(),
-    _int("count"),
+    org_(),
+    int_("count"),
     ForeignKeyConstraint(["org_id", "attempt_id"], ["attempts.org_id", "attempts.id"]),
 )
 
@@ -111,35 +115,35 @@ unmet = Table(  # what was asked for and could run nowhere for want of an instal
     Column("app", String(64), primary_key=True),
     Column("arch", String(32), primary_key=True, server_default=""),  # asked for; empty: any
     Column("reason", String(32), primary_key=True),  # not_installed | arch
-    _int("jobs"),
-    _int("core_s"),  # core-seconds at full wall time
+    int_("jobs"),
+    int_("core_s"),  # core-seconds at full wall time
 )
 
 porting = Table(
     "porting",
     metadata,
-    _id(),
+    id_(),
     Column("app", String(64), nullable=False),
     Column("arch", String(32), nullable=False),
-    _text("state", "planned"),  # planned | installing | porting | testing | tuning | serving | dropped
-    _float("effort_days"),
-    _text("note"),
-    _int("created_at"),
-    _int("changed_at"),
-    _text("changed_by"),
+    text_("state", "planned"),  # planned | installing | porting | testing | tuning | serving | dropped
+    float_("effort_days"),
+    text_("note"),
+    int_("created_at"),
+    int_("changed_at"),
+    text_("changed_by"),
     UniqueConstraint("app", "arch"),
 )
 
 porting_events = Table(  # immutable
     "porting_events",
     metadata,
-    _id(),
-    _int("item_id"),
-    _int("at"),
-    _text("by"),
-    _text("state"),
-    _float("effort_days"),
-    _text("note"),
+    id_(),
+    int_("item_id"),
+    int_("at"),
+    text_("by"),
+    text_("state"),
+    float_("effort_days"),
+    text_("note"),
     ForeignKeyConstraint(["item_id"], ["porting.id"]),
     Index("porting_history", "item_id", "id"),
 )
