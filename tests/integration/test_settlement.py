@@ -14,6 +14,7 @@ from tidegrid import ledger
 from tidegrid.connectors.contract import Record, SiteRefused, SiteUnsure
 from tidegrid.connectors.statement import Allocation, Statement
 from tidegrid.control.contact import native_name
+from tidegrid.control.reconcile import Reconciler
 from tidegrid.control.settlement import Settlement
 from tidegrid.domain.attempt import Ended, Reason, Started, State, Witness
 from tidegrid.domain.clock import HOUR, SECOND
@@ -47,7 +48,8 @@ class Desk(Settlement):
         self.centre = Centre("north", bench.clock)
         self.centre.bill = []
         bench.ctx.connectors["north"] = self.centre  # type: ignore[assignment]
-        bench.reconcilers["north"].connector = bench.sites["north"] = self.centre  # type: ignore[assignment]
+        bench.sites["north"] = self.centre
+        bench.reconcilers["north"] = Reconciler(bench.ctx, self.centre, bench.contacts)  # type: ignore[arg-type]
 
     def accounts(self, id_: int, start: int | None, end: int, *, cores: int = 1, task: int = 0, **cols: Any) -> Allocation:
         id = str(1000 + len(self.centre.bill))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegrid.connectors.contract import Connector
-from tidegrid.control import acting, leases, reconcile
+from tidegrid.control import acting, actions, committing, leases, permits
 from tidegrid.domain.errors import TideError
 from tidegrid.launch import serve
 
@@ -60,7 +60,7 @@ class Stopping:
 
 
 def stop_in_transactions(stops: Stops) -> None:
-    inner = reconcile.refresh
+    inner = committing.refresh
 
     def refresh(*args: Any, **kw: Any) -> Any:
         found = inner(*args, **kw)
@@ -68,7 +68,8 @@ def stop_in_transactions(stops: Stops) -> None:
             stops.at("transaction")
         return found
 
-    reconcile.refresh = refresh
+    for module in (committing, permits, actions):
+        module.refresh = refresh
 
 
 def trust_memory() -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-from tidegrid.connectors.contract import NodeLoad
+from tidegrid.connectors.contract import Listed, NodeLoad, Observation
 from tidegrid.control.orphans import Sightings
+from tidegrid.domain.clock import SECOND
 from tidegrid.domain.ids import b32, unb32
 
 STROKE_S, BETWEEN_S = 2.0, 0.3  # at most so long all else waits while permits are given that are no longer apart than this
 LOOK_S = 0.1  # between two looks at the marks of what is starting
+MOVING_S = 5.0  # after something came, started or ended, what waits may start
+STARTING = 30 * SECOND  # how long after its cluster called it running a job's mark is looked for so often
 
 
 def native_name(attempt_id: int) -> str:
@@ -51,6 +54,31 @@ class Contact:
     sent: float = -1e9  # when it last took a job, monotonic
     listing: frozenset[tuple[str, tuple[int, ...], tuple[int, ...]]] = frozenset()  # what waited and ran at the last answer
     changed: float = 0.0  # when that was last another, monotonic
+
+    def answers(self, seen: Observation, loads_at: int) -> None:
+        """It has answered, and what the answer means is committed."""
+        self.failures, self.answered = 0, True
+        self.last_answer = asyncio.get_running_loop().time()
+        self.loads, self.loads_at = seen.loads, loads_at
+        self.stuck = self._stuck(seen.jobs)
+        self.starting = self._starting(seen)
+
+    def _stuck(self, listed: Iterable[Listed]) -> dict[int, tuple[str, str, float]]:
+        """Attempts that the site says it will not start, each since it first said so."""
+        out = {}
+        for job in listed:
+            if job.stuck and job.waiting and (id_ := attempt_of(job.name)) is not None:
+                was = self.stuck.get(id_)
+                out[id_] = (job.stuck, job.says, was[2] if was is not None and was[0] == job.stuck else self.last_answer)
+        return out
+
+    def _starting(self, seen: Observation) -> bool:
+        listing = frozenset((j.name, j.waiting, j.running) for j in seen.jobs)
+        if listing != self.listing:
+            self.listing, self.changed = listing, self.last_answer
+        if self.last_answer - self.changed < MOVING_S and any(j.waiting for j in seen.jobs):
+            return True
+        return self.sent > self.asked[0] or self.sightings.starting(seen.site_time_us, STARTING)
 
     def took(self) -> None:
         """It has just taken a job, which may start at once."""

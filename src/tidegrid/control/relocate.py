@@ -22,9 +22,9 @@ from tidegrid.control.acting import acting
 from tidegrid.control.contact import Contact
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
+from tidegrid.control.fences import race
 from tidegrid.control.picture import Picture
 from tidegrid.control.projection import refresh
-from tidegrid.control.reconcile import race
 from tidegrid.domain.attempt import FenceWon
 from tidegrid.domain.clock import SECOND
 from tidegrid.domain.errors import TideError
@@ -155,7 +155,7 @@ class Relocator:
         why = f"{move.refused}: {move.why}" if move.refused else move.why
         try:
             async with asyncio.timeout(ctx.settings.call):
-                claims = await race(connector, row["directory"], tasks, f"server:{ctx.token}", why)
+                claims = await race(connector, row["directory"], tasks, ctx.token, why)
         except (SiteUnsure, SiteRefused, TimeoutError, OSError, TideError) as e:
             log.info("move.later", cluster=cluster, attempt=show("att", row["id"]), why=str(e) or type(e).__name__)
             return
