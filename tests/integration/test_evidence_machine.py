@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import select
 from tests.parts.postgres import Postgres
-from tests.parts.protocol import BareSubmitter
+from tests.parts.protocol import BarePlacer
 from tests.parts.stores import Ticks, add_tenant
 
 from tidegrid import ledger
@@ -129,7 +129,7 @@ class Machine(RuleBasedStateMachine):
         self.clock = Ticks()
         ids = Ids(self.clock, random.Random(7).getrandbits)
         self.ctx = Context(self.store, self.clock, ids, Path("/nowhere"), Settings())  # type: ignore[arg-type]
-        self.submitter = BareSubmitter(self.ctx, None, None, None)  # type: ignore[arg-type]
+        self.placer = BarePlacer(self.ctx, None, None)  # type: ignore[arg-type]
         self.ended: dict[int, tuple[str, str | None]] = {}
         self.final: dict[int, str] = {}
         self.known: list[int] = []
@@ -201,7 +201,7 @@ class Machine(RuleBasedStateMachine):
         )
         decision = SimpleNamespace(best=candidate, snapshot="s", policy="p", text=[], licences=(), to_json=candidate.to_json)
         chosen: list[Any] = [decision] * len(rows)
-        made = self.store.write_sync(lambda c: self.submitter._commit(c, rows, specs, chosen, set())[0])
+        made = self.store.write_sync(lambda c: self.placer._commit(c, rows, specs, chosen, set())[0])
         self.known += [m[2]["id"] for m in made]
 
     @precondition(lambda self: self.known)

@@ -84,7 +84,7 @@ class Desk(SiteAccounts):
     def place(self) -> list[int]:
         """A job of acme's, placed at the cluster; the attempts made."""
         self.bench.submit()
-        self.bench.submitter.picture = SimpleNamespace(private=lambda: access.private_clusters(self.net))  # type: ignore[assignment]
+        self.bench.placer.picture = SimpleNamespace(private=lambda: access.private_clusters(self.net))  # type: ignore[assignment]
         return self.bench.place()
 
     def payer(self, account: str, at: int) -> str | None:

@@ -20,8 +20,8 @@ from tidegrid.control import intake
 from tidegrid.control.acting import Held
 from tidegrid.control.contact import Contact, native_name
 from tidegrid.control.context import Context, Settings
+from tidegrid.control.placing import Placer
 from tidegrid.control.reconcile import Reconciler
-from tidegrid.control.submit import Submitter
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.attempt import Ended, Reason, Started
 from tidegrid.domain.clock import SECOND
@@ -129,7 +129,7 @@ class Site:
         self.records.append(Record(native_name(attempt), Ended(task, 0, "1", reason, exit, started, ended)))
 
 
-class BareSubmitter(Submitter):
+class BarePlacer(Placer):
     """Commits what a test decided; keeps no explanation of it."""
 
     def _decision(self, row: Any, decision: Any, now: int) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class Bench:
             name: Reconciler(self.ctx, site, self.contacts)  # type: ignore[arg-type]
             for name, site in self.sites.items()
         }
-        self.submitter = BareSubmitter(self.ctx, None, None, None)  # type: ignore[arg-type]
+        self.placer = BarePlacer(self.ctx, None, None)  # type: ignore[arg-type]
 
         def setup(conn: Any) -> Actor:
             tenant = add_tenant(conn, ids)
@@ -180,7 +180,7 @@ class Bench:
         )
         decision: Any = SimpleNamespace(best=best, snapshot="s", policy="p", licences=(), to_json=best.to_json)
         specs = [intake.spec_from(r) for r in rows]
-        made = self.store.write_sync(lambda c: self.submitter._commit(c, rows, specs, [decision] * len(rows), set())[0])
+        made = self.store.write_sync(lambda c: self.placer._commit(c, rows, specs, [decision] * len(rows), set())[0])
         ids = [m[2]["id"] for m in made]
         if state == "QUEUED":
             self.ctx.sending -= set(ids)

@@ -21,6 +21,7 @@ from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
 from tidegrid.control.leases import Leases
 from tidegrid.control.picture import Picture
+from tidegrid.control.placing import Placer
 from tidegrid.control.probe import LOOK_S, Watch
 from tidegrid.control.projection import refresh
 from tidegrid.control.reconcile import Reconciler
@@ -54,6 +55,7 @@ class Loops:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._apart: set[int] = set()  # attempts whose outputs did not come together with others'
         picture.contacts = self.contacts
+        self.placer = Placer(ctx, picture, submitter)
         self.relocator = Relocator(ctx, self.contacts, picture)
         self.steering = Steering(ctx, picture)
         self.health = Watch(ctx, self.contacts, picture)
@@ -117,7 +119,7 @@ class Loops:
     def _began(self, held: Held) -> None:
         """A lease was taken."""
         if held.role == SUBMIT:
-            self._spawn(SUBMIT, held, self._submit_once, self.ctx.event("submit"), lambda: 0.5)
+            self._spawn(SUBMIT, held, self.placer.step, self.ctx.event("submit"), lambda: 0.5)
             self._spawn(_PRUNE, held, lambda: replay.prune(self.ctx), self.ctx.event("prune"), lambda: PRUNE_S)
         elif (connector := self.ctx.connectors.get(cluster_of(held.role))) is not None:
             self._watch(connector, held)
@@ -148,7 +150,7 @@ class Loops:
         await self.checkpoints.stop()
         try:
             async with asyncio.timeout(self.ctx.settings.call):
-                await self.submitter.drain()
+                await self.placer.drain()
         except TimeoutError:
             pass  # what was under way is in doubt, and found again by whoever takes its cluster
         await self.leases.stop()
@@ -201,9 +203,6 @@ class Loops:
             if stored.attempt.id not in self.ctx.sending:
                 batch.apply(stored, [Unsure("the server stopped while this was being sent")])
         refresh(conn, self.ctx, batch.touched, batch.now)
-
-    async def _submit_once(self) -> int:
-        return await self.submitter.step()
 
     async def _fetch_once(self) -> int:
         """Bring home the outputs of every attempt that ended on a cluster of ours; the clusters in parallel, each attempt by

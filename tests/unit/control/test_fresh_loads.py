@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tidegrid.connectors.contract import NodeLoad
-from tidegrid.control import submit
+from tidegrid.control import placing
 from tidegrid.control.contact import Contact
 
 LOAD = (NodeLoad("cpu", (8, 8), (1024, 1024), (0, 0), (8, 1024, 0)),)
@@ -24,9 +24,9 @@ class Site:
         return self.old
 
 
-def _submitter(sites: dict[str, Any], woken: list[str]) -> tuple[submit.Submitter, dict[str, Contact]]:
+def _placer(sites: dict[str, Any], woken: list[str]) -> tuple[placing.Placer, dict[str, Contact]]:
     contacts = {name: Contact(answered=True) for name in sites}
-    made = submit.Submitter.__new__(submit.Submitter)  # nothing of the rest is touched
+    made = placing.Placer.__new__(placing.Placer)  # nothing of the rest is touched
     made.ctx = SimpleNamespace(connectors=sites, wake=woken.append)  # type: ignore[assignment]
     made.picture = SimpleNamespace(contacts=contacts)  # type: ignore[assignment]
     return made, contacts
@@ -35,8 +35,8 @@ def _submitter(sites: dict[str, Any], woken: list[str]) -> tuple[submit.Submitte
 def test_an_old_load_is_asked_for_again_and_waited_for() -> None:
     async def main() -> None:
         woken: list[str] = []
-        submitter, contacts = _submitter({"old": Site(True), "young": Site(False), "embedded": object()}, woken)
-        asked = asyncio.create_task(submitter._fresh_loads())
+        placer, contacts = _placer({"old": Site(True), "young": Site(False), "embedded": object()}, woken)
+        asked = asyncio.create_task(placer._fresh_loads())
         await asyncio.sleep(0.12)
         assert woken == ["old"] and not asked.done()
         contacts["old"].loads = LOAD
@@ -47,15 +47,15 @@ def test_an_old_load_is_asked_for_again_and_waited_for() -> None:
 
 
 def test_who_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit, "LOAD_LOOKS", 2)
+    monkeypatch.setattr(placing, "LOAD_LOOKS", 2)
 
     async def main() -> None:
         woken: list[str] = []
         sites = {"slow": Site(True), "failing": Site(True), "new": Site(True)}
-        submitter, contacts = _submitter(sites, woken)
+        placer, contacts = _placer(sites, woken)
         contacts["failing"].failures, contacts["new"].answered = 1, False
         async with asyncio.timeout(5):
-            await submitter._fresh_loads()
+            await placer._fresh_loads()
         assert woken == ["slow"] and sites["failing"].asked == sites["new"].asked == 0
 
     asyncio.run(main())
