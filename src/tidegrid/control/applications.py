@@ -15,7 +15,7 @@ from tidegrid.catalog.document import Application
 from tidegrid.catalog.needs import Inputs
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
 from tidegrid.control import catalogue, views
-from tidegrid.control.context import Context
+from tidegrid.control.capability import Capability
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.errors import NotFound, Unreachable
 from tidegrid.domain.ids import parse
@@ -27,14 +27,10 @@ from tidegrid.store.scope import Scope
 View = dict[str, Any]
 
 
-class Applications:
+class Applications(Capability):
     """A part of the platform."""
 
-    ctx: Context
     _apps: dict[tuple[str, str], Application]
-
-    async def _job_row(self, actor: Actor, job_id: str) -> Mapping[Any, Any]:
-        raise NotImplementedError
 
     async def application(self, app: str, version: str) -> Application:
         """A pinned version."""

@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidegrid.catalog.batch_job import Known, Place, translate
-from tidegrid.control.context import Context
-from tidegrid.control.picture import Picture
+from tidegrid.control.capability import Capability
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.clock import SECOND
 from tidegrid.store import orgs
@@ -18,11 +17,8 @@ from tidegrid.store import orgs
 View = dict[str, Any]
 
 
-class BatchScripts:
+class BatchScripts(Capability):
     """Part of the platform."""
-
-    ctx: Context
-    picture: Picture
 
     async def batch_script(self, actor: Actor, asked: Mapping[str, Any]) -> View:
         """{submission, remarks, wait, dry_run}. InvalidInput (sbatch.refused, …) as `catalog.batch_job.translate` has it."""

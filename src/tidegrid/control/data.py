@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection
 
 from tidegrid.control import views
-from tidegrid.control.context import Context
-from tidegrid.control.staging import Staging
+from tidegrid.control.capability import Capability
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.errors import Conflict, Forbidden, InvalidInput, NotFound
 from tidegrid.store import blobs, jobs, orgs, uploads
@@ -21,14 +20,8 @@ View = dict[str, Any]
 YOUNG_S = 3600.0  # content so young may be another request's, whose row is not committed yet
 
 
-class Data:
+class Data(Capability):
     """Part of the platform."""
-
-    ctx: Context
-    staging: Staging
-    if TYPE_CHECKING:
-
-        async def _org(self, actor: Actor, org: str | None) -> tuple[int, str]: ...
 
     async def upload(self, actor: Actor, chunks: AsyncIterator[bytes], project: str = "") -> View:
         return await self.staging.uploads.put(actor.org_id, chunks, await self._counted_to(actor, project))

@@ -10,12 +10,10 @@ from sqlalchemy import Connection
 from tidegrid.catalog import acceptance, installations
 from tidegrid.catalog.document import Application, AppTest
 from tidegrid.catalog.installations import State
-from tidegrid.catalog.network_model import Network
 from tidegrid.control import views
 from tidegrid.control.blobstore import BlobStore
-from tidegrid.control.context import Context
-from tidegrid.control.picture import Picture
-from tidegrid.control.programs import Known, Place
+from tidegrid.control.programs import Place
+from tidegrid.control.submissions import Submissions
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.errors import Conflict, InvalidInput, NotFound
 from tidegrid.domain.ids import parse, show
@@ -28,23 +26,8 @@ CARD_APP = "machine-card"
 MAX_TRIALS = 200  # jobs of one verification
 
 
-class Installed:
-    """A part of the platform. `_named`, `submit_many`: the platform's."""
-
-    ctx: Context
-    picture: Picture
-
-    async def _named(self, text: str) -> Application:
-        raise NotImplementedError
-
-    async def submit_many(self, actor: Actor, bodies: list[View], key: str | None) -> list[View]:
-        raise NotImplementedError
-
-    async def _network(self) -> tuple[Network, Known]:
-        network = await self.picture.network()
-        if network is None:
-            raise Conflict("network.none", "no network has been set up here", hint="`tide network apply FILE`")
-        return network, await self.picture.software.known(network)
+class Installed(Submissions):
+    """A part of the platform."""
 
     # Installations ----------------------------------------------------------------------------------------------------
 

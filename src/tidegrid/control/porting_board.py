@@ -11,8 +11,7 @@ from tidegrid.catalog import porting
 from tidegrid.catalog.network_model import Network
 from tidegrid.catalog.porting import Offer, Rank, Refused, Stage, Use
 from tidegrid.control import views
-from tidegrid.control.context import Context
-from tidegrid.control.picture import Picture
+from tidegrid.control.capability import Capability
 from tidegrid.control.programs import Known
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.clock import SECOND
@@ -28,14 +27,8 @@ DAY = 86_400 * SECOND
 _PRICE = 1e8  # of one yuan
 
 
-class PortingBoard:
+class PortingBoard(Capability):
     """A part of the platform; for operators."""
-
-    ctx: Context
-    picture: Picture
-
-    async def _network(self) -> tuple[Network, Known]:
-        raise NotImplementedError
 
     async def porting(self, actor: Actor, *, days: int = 90) -> list[View]:
         """Items and candidates, highest score first; what is over comes last. days: the window whose demand counts."""

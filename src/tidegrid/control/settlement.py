@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
 from tidegrid.connectors.statement import Accountable, Allocation, Statement
 from tidegrid.control import views
+from tidegrid.control.capability import Capability
 from tidegrid.control.contact import attempt_of
 from tidegrid.control.context import Context
 from tidegrid.control.evidence import Batch
@@ -34,10 +35,8 @@ MARGIN = HOUR  # both sides are read so much further, for a run that they end on
 CALL_S = 300.0  # the whole answer: a month of a large centre takes its database a while
 
 
-class Settlement:
+class Settlement(Capability):
     """A part of the platform."""
-
-    ctx: Context
 
     async def usage_reconcile(
         self,

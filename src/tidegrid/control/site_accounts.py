@@ -15,8 +15,7 @@ from sqlalchemy import Connection
 
 from tidegrid.connectors.contract import SiteRefused, SiteUnsure
 from tidegrid.control import access, views
-from tidegrid.control.context import Context
-from tidegrid.control.picture import Picture
+from tidegrid.control.capability import Capability
 from tidegrid.domain.actor import Actor, Permission, require
 from tidegrid.domain.errors import Conflict, InvalidInput, NotFound, Unreachable
 from tidegrid.domain.ids import parse, show
@@ -32,11 +31,9 @@ _ROOT = re.compile(r"^(?:/[A-Za-z0-9_@%+=:,.-]+)+\Z")
 _NATIVE = re.compile(r"^[A-Za-z0-9_.:-]{0,64}\Z")
 
 
-class SiteAccounts:
+class SiteAccounts(Capability):
     """A part of the platform. `try_account` logs in at a cluster; `on_network` connects what is new."""
 
-    ctx: Context
-    picture: Picture
     on_network: Callable[[], Awaitable[None]] | None
     try_account: Callable[[str, Mapping[str, Any]], Awaitable[int]] | None
 

@@ -8,8 +8,7 @@ from typing import Any, Protocol
 from tidegrid.catalog import network as catalog
 from tidegrid.catalog.network_model import Cluster
 from tidegrid.connectors.findings import Say
-from tidegrid.control.context import Context
-from tidegrid.control.picture import Picture
+from tidegrid.control.capability import Capability
 from tidegrid.domain.actor import Actor
 from tidegrid.domain.errors import Conflict, NotFound
 
@@ -24,11 +23,9 @@ class Office(Protocol):
     async def check(self, cluster: Cluster, *, wait_s: float, skew_s: float, say: Say | None = None) -> View: ...
 
 
-class Sites:
+class Sites(Capability):
     """Part of the platform. Nothing of it is stored."""
 
-    ctx: Context
-    picture: Picture
     office: Office | None = None
 
     async def cluster_discover(self, actor: Actor, wanted: Mapping[str, Any]) -> View:
