@@ -237,7 +237,7 @@ async def test_load_shows_capacity_use_and_queue(site: Any, connector: Any, watc
     loads = (await watch.look()).loads
     load = next(x for x in loads if x.partition == running.partition)
     for x in loads:  # what is free lies on nodes
-        assert sum(n * cores for n, cores, _, _ in x.holes) == x.cores[1] and all(0 < n and 0 < cores <= x.largest[0] for n, cores, _, _ in x.holes)
+        assert sum(n * cores for n, cores, _, _ in x.holes) == x.cores[1] and all(n > 0 and 0 < cores <= x.largest[0] for n, cores, _, _ in x.holes)
     assert any(x.holes for x in loads)
     if not site.exact_load:
         assert load.cores[0] - load.cores[1] == site.single_cores

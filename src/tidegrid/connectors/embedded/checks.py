@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tidegrid.connectors.embedded.config import ClusterConfig
+from tidegrid.connectors.embedded.config import ClusterConfig, PartitionConfig
 from tidegrid.domain.errors import TideError
 from tidegrid.domain.ranges import MAX_TASKS, expand
 
@@ -41,7 +41,9 @@ def specification(config: ClusterConfig, raw: Mapping[str, Any]) -> dict[str, An
         raise Refused("site.bad_request", e.message) from None
     if not 1 <= len(tasks) <= MAX_TASKS:
         raise Refused("site.bad_request", f"{len(tasks)} tasks; between 1 and {MAX_TASKS} make a job")
-    _fits(config, spec)
+    partition = _fits(config, spec)
+    if raw.get("exclusive"):  # whole nodes, as Slurm gives them: all their cores and GPUs, and the memory that was asked for
+        spec |= {"cores": partition.cores, "gpus": partition.gpus}
     spec["directory"] = inside(config.root, spec["directory"])
     script = inside(spec["directory"], spec["script"])
     if not os.path.isfile(script):
@@ -57,7 +59,7 @@ def inside(root: str, path: str) -> str:
     return whole
 
 
-def _fits(config: ClusterConfig, spec: Mapping[str, Any]) -> None:
+def _fits(config: ClusterConfig, spec: Mapping[str, Any]) -> PartitionConfig:
     partition = next((p for p in config.partitions if p.name == spec["partition"]), None)
     if partition is None:
         raise Refused("site.no_partition", f"cluster {config.name} has no partition {spec['partition']!r}")
@@ -68,6 +70,7 @@ def _fits(config: ClusterConfig, spec: Mapping[str, Any]) -> None:
         raise Refused("site.impossible", f"nodes {spec['nodes']}: {config.name}/{partition.name} has {partition.nodes}")
     if spec["gpus"] and spec["gpu_type"] not in ("", partition.gpu_type):
         raise Refused("site.impossible", f"{config.name}/{partition.name} has no GPU {spec['gpu_type']!r}")
+    return partition
 
 
 def _text(raw: Mapping[str, Any], key: str) -> str:

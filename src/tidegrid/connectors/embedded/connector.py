@@ -64,6 +64,7 @@ class EmbeddedConnector:
             "nodes": request.nodes,
             "gpus": request.gpus,
             "gpu_type": request.gpu_type,
+            "exclusive": request.exclusive,
             "tasks": compress(request.tasks),
             "array": request.array,
             "throttle": request.throttle,
