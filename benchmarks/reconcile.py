@@ -3,7 +3,7 @@ the listing to each.
 
 The store is real (SQLite in a temporary directory), the cluster answers from memory: what is measured is the platform's part
 of a tick, from the answer to the committed transaction. Three kinds of tick: nothing new; 100 jobs ended and 100 started;
-and every job newly seen running. Wall time, median of several.
+and every job newly seen running. What starts asks for its permit, and gets it. Wall time, median of several.
 
     python -m benchmarks.reconcile [--jobs N]
 """
@@ -17,19 +17,20 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.calibration import calibrate
 
 from tidegrid import ledger
-from tidegrid.connectors.contract import Listed, NodeLoad, Observation, Record
+from tidegrid.connectors.contract import Listed, NodeLoad, Observation, Record, SpoolEntry
 from tidegrid.control import intake
 from tidegrid.control.contact import Contact, native_name
 from tidegrid.control.context import Context, Settings
 from tidegrid.control.reconcile import Reconciler
 from tidegrid.domain.attempt import Ended, Reason, Seen, step
-from tidegrid.domain.ids import Ids
+from tidegrid.domain.ids import Ids, b32
 from tidegrid.domain.job import JobSpec
 from tidegrid.store import attempts, clusters, jobs, orgs
 from tidegrid.store.engine import Store
@@ -38,13 +39,22 @@ T0 = 1_800_000_000_000_000
 
 
 class Files:
+    """marks: of prologues that ask for their permit, by file."""
+
     root = "/nowhere"
 
-    async def spool(self) -> list[Any]:
-        return []
+    def __init__(self) -> None:
+        self.marks: dict[str, SpoolEntry] = {}
 
-    async def unspool(self, files: Any) -> list[str]:
-        return []
+    def mark(self, attempt: int, native_id: str, at: int) -> None:
+        name = f"{b32(attempt)}.0.0.mark"
+        self.marks[name] = SpoolEntry(name, "mark", b32(attempt), 0, 0, f"nonce {native_id} {at}\n")
+
+    async def spool(self) -> list[SpoolEntry]:
+        return list(self.marks.values())
+
+    async def unspool(self, files: Sequence[str]) -> list[str]:
+        return [f for f in files if self.marks.pop(f, None) is not None]
 
     async def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         pass
@@ -54,9 +64,9 @@ class Cluster:
     """A connector that answers at once with what it is told to."""
 
     cluster = "bench"
-    files = Files()
 
     def __init__(self) -> None:
+        self.files = Files()
         self.jobs: tuple[Listed, ...] = ()
         self.records: tuple[Record, ...] = ()
         self.now = T0
@@ -88,26 +98,34 @@ async def measure(count: int = 10_000) -> dict[str, Any]:
         out["nothing_new_s"] = await _median(reconciler, 7, lambda: None)
         left, done = list(ids), 0
 
+        def start(some: Sequence[int]) -> None:
+            for i in some:
+                queued[i] = Listed(native_name(i), queued[i].native_id, (), (0,))
+                cluster.files.mark(i, queued[i].native_id, cluster.now)
+
         def churn() -> None:
             nonlocal done
             ended = left[done : done + 100]
             done += 100
             for i in ended:
                 queued.pop(i)
-            for i in left[done : done + 100]:
-                queued[i] = Listed(native_name(i), queued[i].native_id, (), (0,))
+            start(left[done : done + 100])
             cluster.now += 60_000_000
             cluster.jobs = tuple(queued.values())
             cluster.records = tuple(
                 Record(native_name(i), Ended(0, 0, str(ids.index(i)), Reason.OK, 0, cluster.now - 30_000_000, cluster.now)) for i in ended
             )
 
+        start(left[:100])
+        cluster.jobs = tuple(queued.values())
+        await reconciler.tick()
         out["100_ended_100_started_s"] = await _median(reconciler, 5, churn)
         out["plain_nothing_new_s"] = await store.read(lambda c: _plain(c, queued))
         out["times_quicker_than_plain"] = round(out["plain_nothing_new_s"] / out["nothing_new_s"], 1)
 
         def start_all() -> None:
-            cluster.jobs = tuple(Listed(j.name, j.native_id, (), (0,)) for j in queued.values())
+            start([i for i, j in queued.items() if not j.running])
+            cluster.jobs = tuple(queued.values())
 
         out["all_started_s"] = await _median(reconciler, 1, start_all)
         store.close()

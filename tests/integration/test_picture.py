@@ -45,6 +45,12 @@ def test_jobs_that_come_one_by_one_while_the_first_are_on_their_way_go_where_the
     async def main() -> None:
         slow = Slow("north")
         async with running(tmp_path, wrap=slow, settings={"call": 60, "silent_after": 60}) as net:
+
+            async def both_answer() -> bool:
+                found = await net.platform.offers(net.acme, _job())
+                return len(found["offers"]) == 2
+
+            await until(both_answer)
             where = []
             for _ in range(4):
                 job = (await net.platform.submit(net.acme, _job(), None))["id"]

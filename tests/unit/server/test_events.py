@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from tidegrid.server.routes import events as route
 JOB = {"app": "echo", "params": {"text": "hi"}}
 
 
-def _lines(api: Api, who: str = "ada", headers: dict[str, str] | None = None, stop: int = 3, **params: Any) -> list[dict[str, str]]:
-    """The first `stop` events of a stream."""
+def _lines(api: Api, who: str = "ada", headers: dict[str, str] | None = None, stop: int = 3, told: Callable[[], None] | None = None,
+           **params: Any) -> list[dict[str, str]]:  # fmt: skip
+    """The first `stop` events of a stream; told: called when the first has come."""
     found: list[dict[str, str]] = []
     with (
         api.http(who) as http,
@@ -29,6 +31,8 @@ def _lines(api: Api, who: str = "ada", headers: dict[str, str] | None = None, st
             if not line and "data" in event:
                 found.append(event)
                 event = {}
+                if told is not None and len(found) == 1:
+                    told()
                 if len(found) == stop:
                     return found
             name, _, value = line.partition(": ")
@@ -72,7 +76,6 @@ def test_a_stream_ends_with_its_token(api: Api, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(route, "HEARTBEAT_S", 0.2)
     monkeypatch.setattr(route, "POLL_S", 0.1)
     _submit(api)
-    found = threading.Event()
 
     def end() -> None:
         digest = auth.digest(api.tokens["ada"])
@@ -81,11 +84,8 @@ def test_a_stream_ends_with_its_token(api: Api, monkeypatch: pytest.MonkeyPatch)
         from tidegrid.store.schema import tokens
 
         api.platform.store.write_sync(lambda c: c.execute(update(tokens).where(tokens.c.hash == digest).values(revoked_at=1)))
-        found.set()
 
-    threading.Timer(0.3, end).start()
-    assert len(_lines(api, stop=99)) == 1
-    assert found.is_set()
+    assert len(_lines(api, stop=99, told=end)) == 1
 
 
 def test_an_idle_stream_says_that_it_lives(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
