@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from tidegrid.control import accounts, failover, health, incidents, network_file, replay, servers, views
+from tidegrid.control import accounts, cluster_views, failover, health, incidents, network_file, replay, servers, views
 from tidegrid.control.capability import Capability
 from tidegrid.control.steering import Steering
 from tidegrid.domain.actor import Actor
@@ -42,7 +42,8 @@ class Operations(Capability):
         return (await self.picture.guests()).view()
 
     async def clusters(self, actor: Actor) -> list[View]:
-        return await self.picture.cluster_views(operator=actor.is_operator)
+        network = await self.picture.network()
+        return [] if network is None else await cluster_views.every(self.ctx, network, self.picture.contacts, operator=actor.is_operator)
 
     async def cluster_command(self, actor: Actor, name: str, command: str) -> View:
         """drain: nothing new is sent there; resume: again; dead: an operator's word that it will not come back."""

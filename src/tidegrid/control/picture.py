@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from sqlalchemy import Connection
 
 from tidegrid.catalog.document import Application
 from tidegrid.catalog.network_model import Network, Partition, from_json, price_rows
-from tidegrid.control import access, guests, locality, views
+from tidegrid.control import access, guests, loads, locality, views
 from tidegrid.control.contact import Contact
 from tidegrid.control.context import Context
 from tidegrid.control.failover import FAILURES_TO_BREAK
@@ -27,9 +26,9 @@ from tidegrid.domain.job import JobSpec
 from tidegrid.domain.lease import cluster_role
 from tidegrid.domain.money import format_amount
 from tidegrid.domain.ranges import expand
-from tidegrid.rating.rates import Rates, format_price
+from tidegrid.rating.rates import Rates
 from tidegrid.scheduling import forecasts, labels, placement
-from tidegrid.scheduling.health import Condition, shown
+from tidegrid.scheduling.health import Condition
 from tidegrid.scheduling.placement import Decision, Refusal, Request
 from tidegrid.scheduling.runtime import Prediction
 from tidegrid.scheduling.snapshot import Health, PartitionRow, Snapshot, need_of, with_sent
@@ -38,8 +37,6 @@ from tidegrid.store import health as healths
 
 Row = Mapping[Any, Any]
 WAITS_S = 60  # between two looks at how forecasts of waits came out
-LOAD_S = 300  # a load is no older where the cluster answers
-SENT = 2000  # tasks on their way to one place that are looked at
 WAITS = 400  # attempts that they are learned from
 Policy = Callable[[Sequence[Request], Snapshot], Sequence[Request]]
 
@@ -93,20 +90,7 @@ class Picture:
     def _stored(self, conn: Connection) -> tuple[dict[str, Row], dict[healths.Place, Condition], frozenset[str], dict[healths.Place, list[Row]]]:
         """The clusters' rows, conditions of places, leases that run, and by place what was sent there and its load does not show."""
         states: dict[str, Row] = {r["name"]: r for r in clusters.all(conn)}
-        oldest = self.ctx.now() - LOAD_S * SECOND  # a cluster whose load is older takes nothing now
-        since = {name: max(self._loads_at(name, row), oldest) for name, row in states.items()}
-        sent: dict[healths.Place, list[Row]] = {}
-        for row in attempts.sent(conn, min(since.values(), default=oldest)):
-            if row["queued_at"] is None or row["queued_at"] >= since.get(row["cluster"], oldest):
-                sent.setdefault((row["cluster"], row["partition"]), []).append(row)
-        return states, healths.conditions(conn), leases.running(conn), sent
-
-    def _loads_at(self, cluster: str, state: Row) -> int:
-        """When the load that the picture goes by was asked for, µs."""
-        contact = self.contacts.get(cluster)
-        if contact is not None and contact.loads:
-            return contact.loads_at
-        return min((load["at"] for load in json.loads(state["loads"] or "[]")), default=0)
+        return states, healths.conditions(conn), leases.running(conn), loads.sent(conn, self.contacts, states, self.ctx.now())
 
     async def guests(self) -> guests.Guests:
         """Which sites take guests; looked at again after `guests.LOOK_S`."""
@@ -135,7 +119,7 @@ class Picture:
     ) -> PartitionRow:
         site = network.site_of(cluster)
         price = prices[f"{cluster}/{p.name}"]
-        load = self._load(cluster, p.name, state)
+        load = loads.of(self.contacts.get(cluster), p.name, state)
         capacity = (p.nodes * p.cores * 1000, p.nodes * p.memory_mib, p.nodes * p.gpus)
         largest = (p.cores * 1000, p.memory_mib, p.gpus)
         free = capacity
@@ -147,7 +131,7 @@ class Picture:
             free = (load["cores"][1] * 1000, load["memory_mib"][1], load["gpus"][1])
             running = tuple((r[0], (r[1] * 1000, r[2], r[3])) for r in load["running"])
             waiting = tuple((r[0], (r[1] * 1000, r[2], r[3])) for r in load["waiting"])
-            with_room = tuple((r[0], (r[1] * 1000, r[2], r[3])) for r in load["holes"])
+            with_room = tuple((r[0], (r[1] * 1000, r[2], r[3])) for r in load.get("holes", ()))
         row = PartitionRow(
             cluster=cluster,
             partition=p.name,
@@ -166,23 +150,7 @@ class Picture:
             waiting=waiting,
             holes=with_room,
         )
-        return with_sent(row, _tasks(sent)) if sent else row
-
-    def _load(self, cluster: str, partition: str, state: Row | None) -> Mapping[str, Any] | None:
-        contact = self.contacts.get(cluster)
-        if contact is not None and contact.loads:
-            for load in contact.loads:
-                if load.partition == partition:
-                    return {
-                        "cores": load.cores, "memory_mib": load.memory_mib, "gpus": load.gpus,
-                        "running": load.running, "waiting": load.waiting, "holes": load.holes, "enforced": load.enforced,
-                    }  # fmt: skip
-        if state is not None and state["loads"]:
-            for stored in json.loads(state["loads"]):
-                if stored["partition"] == partition:
-                    found: Mapping[str, Any] = stored
-                    return found
-        return None
+        return with_sent(row, loads.tasks(sent)) if sent else row
 
     def _health(self, cluster: str, partition: str, state: Row | None) -> Health:
         if state is None:
@@ -375,68 +343,6 @@ class Picture:
         values = app.variables(arch=place.arch, python=str(python), software=found.software)
         return values, way.setup if way is not None else ""
 
-    async def cluster_views(self, *, operator: bool) -> list[dict[str, Any]]:
-        """Every cluster as people see it; load is as of its last answer."""
-        network = await self.network()
-        if network is None:
-            return []
-        states, live, unwell = await self.ctx.store.read(
-            lambda c: ({r["name"]: r for r in clusters.all(c)}, attempts.live_counts(c), healths.conditions(c))
-        )
-        return [
-            self._cluster_view(network, c, states.get(c.name), live.get(c.name, 0), unwell, operator)
-            for c in network.clusters
-        ]
-
-    def _cluster_view(
-        self,
-        network: Network,
-        c: Any,
-        state: Row | None,
-        live: int,
-        unwell: Mapping[healths.Place, Condition],
-        operator: bool,
-    ) -> dict[str, Any]:
-        site = network.site_of(c.name)
-        health = "unknown" if state is None else state["health"]
-        contact = self.contacts.get(c.name)
-        found = unwell.get((c.name, ""), Condition.OK)
-        if health == "up" and contact is not None and contact.failures >= FAILURES_TO_BREAK:
-            health = "unsteady"
-        elif health == "up" and found is not Condition.OK:
-            health = str(found)
-        if state is not None and state["dead_at"] is not None:
-            health = "dead"
-        partitions = []
-        for p in c.partitions:
-            load = self._load(c.name, p.name, state)
-            row: dict[str, Any] = {
-                "name": p.name, "arch": p.arch, "nodes": p.nodes, "cores_per_node": p.cores,
-                "memory_mib_per_node": p.memory_mib, "gpus_per_node": p.gpus, "supply": p.supply.kind,
-                "core_hour": format_price(p.sell.core_hour),
-                "health": str(shown(unwell.get((c.name, p.name), Condition.OK))),
-            }  # fmt: skip
-            if load is not None:
-                row |= {
-                    "cores": load["cores"][0], "cores_free": load["cores"][1], "running": len(load["running"]),
-                    "waiting": len(load["waiting"]), "enforced": dict(load["enforced"]),
-                }  # fmt: skip
-            if operator:
-                row["cost_core_hour"] = format_price(p.supply.cost.core_hour)
-            partitions.append(row)
-        return {
-            "name": c.name,
-            "site": c.site,
-            "region": site.region if site else "",
-            "connector": c.connector,
-            "health": health,
-            "drained": bool(state["drained"]) if state is not None else False,
-            "live_attempts": live,
-            "last_answer_at": views.when(state["last_answer_at"]) if state is not None else None,
-            "silent_since": views.when(state["silent_since"]) if state is not None else None,
-            "partitions": partitions,
-        }
-
 
 def _told(decision: Decision, runs: Prediction, asked_s: int) -> dict[str, Any]:
     """What the run times come from, for a customer; and the wall time that would be enough."""
@@ -464,16 +370,6 @@ def past_waits(rows: Sequence[Row], now: int) -> Iterator[forecasts.Said]:
             said["partition"], said["wait_ahead_s"], said["start_now"], said["wait_p50_s"], said["wait_p90_s"],
             max(0.0, ((now if end is None else end) - r["queued_at"]) / SECOND), end is not None,
         )  # fmt: skip
-
-
-def _tasks(sent: Sequence[Row]) -> Iterator[tuple[int, tuple[int, int, int], int]]:
-    """(wall time, need, nodes) of each of their tasks, of the first SENT."""
-
-    def each(a: Row) -> Iterator[tuple[int, tuple[int, int, int], int]]:
-        one = (a["wall_s"], (a["cores"] * 1000, a["memory_mib"], a["gpus"]), int(json.loads(a["spec"])["resources"]["nodes"]))
-        return itertools.repeat(one, len(expand(a["tasks"])))
-
-    return itertools.islice(itertools.chain.from_iterable(map(each, sent)), SENT)
 
 
 def _rates(prices: Any) -> Rates | None:
