@@ -44,6 +44,13 @@ def _mpi(app: str, params: dict[str, Any], **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+async def offered(net: Running, *places: str) -> None:
+    """Wait until these places have answered and take work."""
+    async with asyncio.timeout(60):
+        while {o["partition"] for o in (await net.platform.offers(net.acme, water()))["offers"]} != set(places):
+            await asyncio.sleep(0.1)
+
+
 async def kept(net: Running, job: str, least: int = 1) -> None:
     """Wait until a checkpoint with a step above `least` is at home."""
     async with asyncio.timeout(60):
@@ -75,6 +82,7 @@ def test_both_continue_elsewhere_when_their_cluster_dies_and_when_a_node_does(pr
     async def main() -> None:
         async with running(home, network=network, settings=SETTINGS) as net:
             p = net.platform
+            await offered(net, "alpha/cpu", "gamma/cpu")  # else the only one that has answered takes it
             g = (await p.submit(net.acme, water(constraints={"ordered": ["gamma/cpu", "alpha/cpu"]}), None))["id"]
             await kept(net, g)
             # the node registers again at once, but Slurm has ended what ran on it, and is the witness of that
