@@ -161,6 +161,9 @@ class Placer:
         why, notes = [], []
         still = jobs.still_to_place(conn, [r["id"] for r in rows])
         ours: dict[str, Held | None] = {}
+        for cluster in sorted({d.best.cluster for d in chosen if d.best is not None}):  # in the order of `leases.locked`
+            found = ctx.held.get(cluster_role(cluster))
+            ours[cluster] = found if found is not None and found.still(conn) else None
         shared: set[tuple[str, int, int]] = set()  # whose jobs run under the cluster's own account there
         private = self.picture.private() if self.picture is not None else frozenset()
         for row, spec, decision in zip(rows, specs, chosen, strict=True):
@@ -177,9 +180,6 @@ class Placer:
             if lacking:
                 self._wait(conn, row, lacking, ctx.settings.resubmit, now)
                 continue
-            if best.cluster not in ours:
-                found = ctx.held.get(cluster_role(best.cluster))
-                ours[best.cluster] = found if found is not None and found.still(conn) else None
             if account is None:
                 shared.add(whose)
             held = ours[best.cluster]

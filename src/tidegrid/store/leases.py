@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, text, update
+from sqlalchemy import Connection, bindparam, case, delete, select, text, update
 
-from tidegrid.domain.lease import Lease, Server
+from tidegrid.domain.lease import SUBMIT, Lease, Server
 from tidegrid.store import upsert
 from tidegrid.store.connect import shown_as
 from tidegrid.store.schema import leases, servers
@@ -42,8 +42,9 @@ def all(conn: Connection) -> list[Row]:
 
 def locked(conn: Connection, roles: Sequence[str], *, wait: bool = True) -> list[Lease]:
     """These leases, kept from changing until the transaction ends. wait=False leaves out those that are locked: their
-    holder is at work this moment."""
-    query = select(leases).where(leases.c.role.in_(list(roles))).order_by(leases.c.role)
+    holder is at work this moment. Locked in the order in which whoever places locks them, the clusters by name behind the submit role: else
+    two servers may wait for each other until the database ends it, a second later."""
+    query = select(leases).where(leases.c.role.in_(list(roles))).order_by(case((leases.c.role == SUBMIT, 0), else_=1), leases.c.role)
     query = query.with_for_update(skip_locked=not wait)
     return [lease(r) for r in conn.execute(query).mappings()]
 
