@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
@@ -21,13 +22,19 @@ OLDEST_S = 300  # a load is no older where the cluster answers
 SENT = 2000  # tasks on their way to one place that are looked at
 
 
+@lru_cache(maxsize=64)
+def _stored(text: str) -> Sequence[Mapping[str, Any]]:
+    """What a cluster's row says, read once for all its partitions: thousands of jobs may be in it."""
+    return json.loads(text or "[]")  # type: ignore[no-any-return]
+
+
 def of(contact: Contact | None, partition: str, state: Row | None) -> Mapping[str, Any] | None:
     """The partition's last load, with the names of `contract.NodeLoad`; None where none is known. state: the cluster's row."""
     if contact is not None and contact.loads:
         told = next((load for load in contact.loads if load.partition == partition), None)
         if told is not None:
             return {f.name: getattr(told, f.name) for f in fields(told)}  # thousands of rows, as they are
-    stored = json.loads(state["loads"] or "[]") if state is not None else []
+    stored = () if state is None else _stored(state["loads"])
     return next((load for load in stored if load["partition"] == partition), None)
 
 
@@ -35,7 +42,7 @@ def asked_at(contact: Contact | None, state: Row) -> int:
     """When the loads that `of` gives were asked for, µs."""
     if contact is not None and contact.loads:
         return contact.loads_at
-    return min((load.get("at", 0) for load in json.loads(state["loads"] or "[]")), default=0)
+    return min((load.get("at", 0) for load in _stored(state["loads"])), default=0)
 
 
 def sent(conn: Connection, contacts: Mapping[str, Contact], states: Mapping[str, Row], now: int) -> dict[tuple[str, str], list[Row]]:
@@ -43,8 +50,8 @@ def sent(conn: Connection, contacts: Mapping[str, Contact], states: Mapping[str,
     oldest = now - OLDEST_S * SECOND
     since = {name: max(asked_at(contacts.get(name), row), oldest) for name, row in states.items()}
     out: dict[tuple[str, str], list[Row]] = {}
-    for row in attempts.sent(conn, min(since.values(), default=oldest)):
-        if row["queued_at"] is None or row["queued_at"] >= since.get(row["cluster"], oldest):
+    for row in attempts.sent(conn, since, min(since.values(), default=oldest)):
+        if row["queued_at"] is None or row["queued_at"] >= since[row["cluster"]]:
             out.setdefault((row["cluster"], row["partition"]), []).append(row)
     return out
 

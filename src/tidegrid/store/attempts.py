@@ -124,18 +124,20 @@ def waiting_on(conn: Connection, cluster: str, *, after: int, limit: int) -> lis
     return list(conn.execute(query).mappings())
 
 
-def sent(conn: Connection, since: int) -> list[Row]:
-    """What has been sent to a cluster and is not queued there yet, or only since then (µs), in the order in which it was placed."""
+def sent(conn: Connection, to: Iterable[str], since: int) -> list[Row]:
+    """What has been sent to these clusters and is not queued there yet, or only since then (µs), in the order in which it was placed."""
     query = (
         select(
-            attempts.c.cluster, attempts.c.partition, attempts.c.tasks, attempts.c.queued_at, attempts.c.wall_s, attempts.c.cores,
+            attempts.c.id, attempts.c.cluster, attempts.c.partition, attempts.c.tasks, attempts.c.queued_at, attempts.c.wall_s, attempts.c.cores,
             attempts.c.memory_mib, attempts.c.gpus, jobs.c.spec,
         )
         .join(jobs, jobs.c.id == attempts.c.job_id)
-        .where(attempts.c.state != "ENDED", or_(attempts.c.state == "SUBMITTING", attempts.c.queued_at >= since))
-        .order_by(attempts.c.id)
+        .where(
+            attempts.c.cluster.in_(list(to)), attempts.c.state != "ENDED",
+            or_(attempts.c.state == "SUBMITTING", attempts.c.queued_at >= since),
+        )
     )  # fmt: skip
-    return list(conn.execute(query).mappings())
+    return sorted(conn.execute(query).mappings(), key=lambda r: r["id"])  # by the database it would begin with all that ever were
 
 
 def places_of(conn: Connection, part_ids: Sequence[int]) -> dict[int, set[str]]:
