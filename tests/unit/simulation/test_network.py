@@ -195,15 +195,6 @@ def test_who_is_on_the_way_to_a_site_is_counted_there(rule: str) -> None:
     assert run.start.tolist() == [0, 101, 102, 103, 104]
 
 
-def test_those_that_arrive_at_one_time_are_served_in_the_order_in_which_they_were_sent() -> None:
-    jobs = NetworkJobs(np.array([0, 1, 2, 3]), np.array([9000, 50, 50, 50]), np.array([9000, 50, 50, 50]), np.array([8, 8, 8, 8]), np.zeros(4, np.int64),
-                       bytes=np.array([0.0, 9e6, 8e6, 7e6]))  # fmt: skip
-    links = Links(np.zeros((2, 2)), np.full((2, 2), 1e6))
-    run = simulate(jobs, sites((8, 8)), network.NetworkPolicy(), links=links, fast=False)
-    assert run.site.tolist() == [0, 1, 1, 1]
-    assert run.start.tolist() == [0, 10, 60, 110]
-
-
 def test_a_site_that_goes_down_loses_its_jobs_to_the_others_and_works_again_when_it_is_back() -> None:
     jobs = make(16, 150, (0.6, 0.6), (64, 64))
     end = int(jobs.submit.max())

@@ -91,8 +91,8 @@ def world(seed: int, objective: str, now: int = 100_000) -> World:
         nt.num[row + net.SINCE], nt.num[row + net.LONGEST] = float(now - rng.integers(1, 8000)), told[j]
     way = {j: int(rng.integers(0, len(SIZES))) for j in range(jobs) if j not in running and j not in waiting and seed % 4 == 0}
     way = {j: s for j, s in way.items() if need[j] <= SIZES[s] and rng.random() < 0.3}
-    for seq, (j, s) in enumerate(way.items()):
-        send(st, s, j, now + 5 + seq, seq)
+    for i, (j, s) in enumerate(way.items()):
+        send(st, s, j, now + 5 + i)
     rows = [
         PartitionRow(
             f"c{s}", "p", "r", "x86_64", capacity=(n * 1000, 1 << 20, 0), free=(free[s] * 1000, 1 << 20, 0), largest=(n * 1000, 1 << 20, 0),

@@ -64,7 +64,6 @@ from tidegrid.scheduling.kernel.net import (
     SITES,
     SURE,
     TIDE,
-    TRAVELLED,
     TWO,
     Net,
     delay,
@@ -301,8 +300,7 @@ def join(st: State, net: Net, now: int, j: int, s: int) -> None:
     net.word[net.word[PLACE] + j] = s
     net.num[int(net.num[LEFT]) + s] += work_of(st, j)
     if late > 0:
-        send(st, s, j, now + late, int(net.word[TRAVELLED]))
-        net.word[TRAVELLED] += 1
+        send(st, s, j, now + late)
         changed(net, s)
         net.word[net.word[AHEAD] + s] = next_event(st, s)
     else:

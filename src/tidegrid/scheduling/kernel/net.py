@@ -13,11 +13,11 @@ from tidegrid.scheduling.kernel.layout import FOREVER, Numbers, Words
 HOME_ONLY, EARLIEST, LEAST, TWO, TIDE = 0, 1, 2, 3, 4  # RULE
 
 # the first words of a broker: rule, sites, jobs, what fairness is kept by (0: none, 1: waits, 2: waits and slowdowns), state of the
-# draw, jobs moved while they waited, how many have travelled, when waiting jobs were last looked at, whether deadlines are kept at
+# draw, jobs moved while they waited, when waiting jobs were last looked at, whether deadlines are kept at
 # p90; where there begin: each job's site (-1: none yet) and home (with a ledger also whether it has ended), when each site's next
 # event is, what each site has open to those that wait elsewhere
-RULE, SITES, JOBS, FAIR, DRAW, MOVES, TRAVELLED, LOOKED, SURE, PLACE, HOME, AHEAD, GATES, WORDS = (
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
+RULE, SITES, JOBS, FAIR, DRAW, MOVES, LOOKED, SURE, PLACE, HOME, AHEAD, GATES, WORDS = (
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
 )  # fmt: skip
 
 # the first figures: what a second of waiting is worth, in the unit of the prices, the share of a spread that counts, weights of price

@@ -81,12 +81,12 @@ def enter(st: State, s: int, j: int) -> None:
     put(st.mem, st.num, st.mem[WAITERS], s, key_of(st, s, j), j, planned, since, seq, st.job, row + NEED)
 
 
-def send(st: State, s: int, j: int, arrives: int, seq: int) -> None:
-    """Job j is on its way to site s. seq: its place among those that arrive at one time."""
+def send(st: State, s: int, j: int, arrives: int) -> None:
+    """Job j is on its way to site s. Of those that arrive at one time the lower number joins the queue first."""
     row = job_at(st, j)
     planned = plan(st, s, j, int(st.job[row + PLANNED]))
     st.mem[site_at(st, s) + SENT] += 1
-    put(st.mem, st.num, st.mem[WAITERS], st.mem[ON_THE_WAY] + s, float(arrives), j, planned, arrives, seq, st.job, row + NEED)
+    put(st.mem, st.num, st.mem[WAITERS], st.mem[ON_THE_WAY] + s, float(arrives), j, planned, arrives, j, st.job, row + NEED)
 
 
 def arrive(st: State, s: int, now: int) -> int:
